@@ -1,0 +1,1 @@
+"""Where content lives that is too large for the database. Knows nothing of S3 or of metadata."""

@@ -1,0 +1,99 @@
+"""The contract of every metadata store.
+
+Reads see every change that was answered before they began, from whichever worker (strong
+consistency), each method one consistent snapshot. `submit` returns once the change is durable
+(unless durability is relaxed); commands from anywhere are decided one after the other per key.
+A batch shares only the sync: each command stands for itself.
+Every command is sent with an id of the caller; when the outcome is unknown (the connection died),
+the implementation asks again with the same id, and the command is applied exactly once.
+Reads never block for other writers. All sizes of answers are bounded by the `limit` arguments.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from holdfast.meta.commands import Command, Result
+from holdfast.meta.records import Blob, Bucket, ListPage, ObjectVersion, Part, Upload
+
+
+class MetaUnavailable(Exception):
+    """The store can't be reached within its bound, or the outcome stayed unknown. Worth a retry: 503."""
+
+
+class MetaFull(MetaUnavailable):
+    """No room on the disk for the change. Nothing of it was done."""
+
+
+class Found(NamedTuple):
+    """A version with its inline content (None: it has none, or it was not asked for)."""
+
+    version: ObjectVersion
+    data: bytes | None
+
+
+class Problem(NamedTuple):
+    """Something that a check found. `repairable`: the store can put it right by itself."""
+
+    kind: str
+    detail: str
+    repairable: bool
+
+
+class MetaReader(Protocol):
+    async def bucket(self, name: str) -> Bucket | None: ...
+
+    async def list_buckets(
+        self, owner: str | None, prefix: str = "", after: str = "", limit: int = 10_000
+    ) -> list[Bucket]:
+        """Buckets in name order, names greater than `after`. owner None: everybody's."""
+
+    async def find(
+        self, bucket_id: int, key: bytes, seq: int = 0, with_data: bool = False
+    ) -> Found | None:
+        """seq 0: the current version, or the delete marker that hides it; -1: the null version;
+        else that version. None when there is none."""
+
+    async def parts(
+        self, parts_id: int, after_number: int = 0, limit: int = 10_000
+    ) -> list[Part]:
+        """Parts in ascending order of number."""
+
+    async def inline_data(self, seq: int) -> bytes | None:
+        """Inline content by seq (of a part)."""
+
+    async def upload(self, bucket_id: int, upload_id: int) -> Upload | None: ...
+
+    async def list_objects(
+        self, bucket_id: int, prefix: bytes, delimiter: bytes, after: bytes, limit: int
+    ) -> ListPage:
+        """Current versions (no delete markers) with key > `after`, in byte order. With a delimiter,
+        keys that have it behind the prefix are rolled up; a common prefix counts as one entry and
+        is found by one seek, however many keys it hides. An `after` that lies inside a common
+        prefix, or equals it, skips that prefix whole. limit 0: an empty page, not truncated."""
+
+    async def document(self, bucket_id: int, kind: str) -> bytes | None: ...
+
+    async def going_blobs(self, before_ms: int, limit: int) -> list[tuple[Blob, str]]:
+        """Blobs without references that went before `before_ms`, with their bucket directory."""
+
+    async def blobs_after(self, blob_id: int, limit: int) -> list[tuple[Blob, str, int]]:
+        """Live blobs in order of id greater than `blob_id`: (blob, bucket directory, refs)."""
+
+    async def expired_uploads(self, before_ms: int, limit: int) -> list[Upload]:
+        """Uploads in progress that were initiated before `before_ms`."""
+
+    async def deleted_bucket_directories(self, limit: int) -> list[str]:
+        """Directories of deleted buckets that have no going blob left and may still be on the disk."""
+
+    async def check(self) -> list[Problem]:
+        """Structure, reference counts recounted, dangling rows. Empty: all is well."""
+
+
+class MetaStore(MetaReader, Protocol):
+    async def submit(self, command: Command) -> Result:
+        """Decide, apply, make durable. Raises MetaUnavailable or MetaFull, then the command was
+        not applied, or (Unavailable only) its outcome is unknown."""
+
+    async def submit_all(self, commands: list[Command]) -> list[Result]:
+        """The same for several at once, in order; each is atomic by itself, they may share a sync."""

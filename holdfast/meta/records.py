@@ -1,0 +1,128 @@
+"""What the metadata store keeps: plain records, the same for every implementation.
+
+Times are milliseconds since the epoch (`_ms`), sizes bytes, keys raw UTF-8 bytes (S3 orders by
+them). `seq` numbers are microseconds since the epoch made strictly increasing by
+`max(now, previous + 1)`; they order the versions of a key and name inline data, parts and uploads.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Bucket(msgspec.Struct, frozen=True, array_like=True):
+    """A general purpose bucket. `id` is never used again, so a bucket made anew shares nothing."""
+
+    id: int
+    name: str
+    owner: str  # canonical user id
+    created_ms: int
+    region: str
+    versioning: str = ""  # "", "Enabled" or "Suspended"
+    object_lock: bool = False
+
+    @property
+    def directory(self) -> str:
+        """The name of its folder in the blob store."""
+        return f"{self.name}-{self.id}"
+
+
+class Blob(msgspec.Struct, frozen=True, array_like=True):
+    """A row of content in the blob store, kept while `refs` > 0."""
+
+    id: int
+    bucket_id: int
+    sha256: bytes
+    n: int
+    size: int
+    codec: str = ""  # "" is plain
+    encryption: bytes = b""
+
+
+class ObjectVersion(msgspec.Struct, array_like=True):
+    """One version of an object, or a delete marker.
+
+    Its content is, in this order: `parts_id` > 0, a list of parts; `blob`, a file; else inline
+    data kept under `seq` (none when size is 0).
+    """
+
+    bucket_id: int
+    key: bytes
+    seq: int
+    size: int
+    etag: str  # without quotes: 32 hexadecimal digits, or with "-N" for N parts
+    modified_ms: int
+    owner: str
+    blob: Blob | None = None
+    parts_id: int = 0
+    parts_count: int = 0
+    is_null: bool = True
+    delete_marker: bool = False
+    storage_class: str = "STANDARD"
+    checksum_algorithm: str = ""  # AWS's name, e.g. CRC64NVME; "" when none is stored
+    checksum_type: str = ""  # FULL_OBJECT or COMPOSITE
+    checksum: str = ""  # base64, with "-N" when composite
+    headers: dict[str, str] = {}  # content-type, cache-control …: lower-case names as S3 returns them
+    metadata: dict[str, str] = {}  # user metadata without the x-amz-meta- prefix
+    tags: dict[str, str] = {}
+    lock_mode: str = ""  # "", GOVERNANCE or COMPLIANCE
+    retain_until_ms: int = 0
+    legal_hold: bool = False
+    encryption: bytes = b""
+
+
+class Upload(msgspec.Struct, array_like=True):
+    """A multipart upload in progress. `token` makes its public id unguessable."""
+
+    id: int  # a seq; also the parts_id of its parts
+    bucket_id: int
+    key: bytes
+    token: bytes  # 8 random bytes
+    owner: str
+    initiated_ms: int
+    storage_class: str = "STANDARD"
+    checksum_algorithm: str = ""
+    checksum_type: str = ""
+    headers: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    lock_mode: str = ""
+    retain_until_ms: int = 0
+    legal_hold: bool = False
+    encryption: bytes = b""
+
+
+class Part(msgspec.Struct, array_like=True):
+    """A part of an upload or of a finished multipart object. Content: `blob`, else inline at `seq`."""
+
+    parts_id: int
+    number: int
+    seq: int
+    size: int
+    etag: str
+    modified_ms: int
+    blob: Blob | None = None
+    checksum_algorithm: str = ""
+    checksum: str = ""
+
+
+class ListEntry(msgspec.Struct, array_like=True):
+    """What a listing needs of a current version."""
+
+    key: bytes
+    size: int
+    etag: str
+    modified_ms: int
+    owner: str
+    storage_class: str
+    checksum_algorithm: str = ""
+    checksum_type: str = ""
+
+
+class ListPage(msgspec.Struct, array_like=True):
+    """A page in S3's order. `next_after` is the last key or common prefix of it when truncated."""
+
+    entries: list[ListEntry]
+    common_prefixes: list[bytes]
+    truncated: bool
+    next_after: bytes
