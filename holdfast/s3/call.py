@@ -1,0 +1,79 @@
+"""One request on its way through the operations, and the services they may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from holdfast.auth.identity import Authenticated, CredentialLookup
+from holdfast.blobs.contract import BlobStore
+from holdfast.http.message import Request, Response
+from holdfast.meta.contract import MetaStore
+from holdfast.meta.records import Bucket
+from holdfast.s3.errors import S3Error
+from holdfast.s3.operation import Operation
+from holdfast.s3.xml import XML_TYPE
+
+
+@dataclass(slots=True)
+class Services:
+    """What the operations stand on; made once in each worker. `now` gives seconds since the epoch."""
+
+    meta: MetaStore
+    blobs: BlobStore
+    lookup: CredentialLookup
+    now: Callable[[], float]
+    region: str = "us-east-1"
+    domains: tuple[str, ...] = ()
+    inline_bytes_max: int = 32 * 1024
+    #: reads of multi-file bodies under way: request id -> start, ms since the epoch; see leases
+    reads: dict[int, int] = field(default_factory=dict)
+    #: tells the collector the start of the oldest of them (0: none)
+    publish_oldest_read: Callable[[int], None] = lambda _: None
+
+
+class Call:
+    """A routed, authenticated request. Operations get it with their typed input."""
+
+    __slots__ = ("auth", "bucket_name", "key", "op", "query", "request", "services")
+
+    def __init__(
+        self,
+        request: Request,
+        services: Services,
+        op: Operation,
+        bucket_name: str,
+        key: bytes,
+        query: dict[str, str],
+        auth: Authenticated,
+    ) -> None:
+        self.request = request
+        self.services = services
+        self.op = op
+        self.bucket_name = bucket_name
+        self.key = key
+        self.query = query
+        self.auth = auth
+
+    @property
+    def account_id(self) -> str:
+        """The canonical user id of the caller; "" when anonymous."""
+        credential = self.auth.credential
+        return "" if credential is None else credential.account_id
+
+    async def bucket(self) -> Bucket:
+        """The bucket that the target names. Raises NoSuchBucket, and AccessDenied when
+        x-amz-expected-bucket-owner names somebody else."""
+        bucket = await self.services.meta.bucket(self.bucket_name)
+        if bucket is None:
+            raise S3Error("NoSuchBucket", BucketName=self.bucket_name)
+        expected = self.request.headers.get("x-amz-expected-bucket-owner")
+        if expected is not None and expected != bucket.owner:
+            raise S3Error("AccessDenied")
+        return bucket
+
+    def xml(self, body: bytes) -> Response:
+        return Response(self.op.status, [XML_TYPE], body)
+
+    def empty(self, headers: list[tuple[str, str]] | None = None) -> Response:
+        return Response(self.op.status, headers or [])

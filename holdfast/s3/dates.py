@@ -1,0 +1,53 @@
+"""The three date formats of S3: RFC 9110 (headers), ISO 8601 (XML and x-amz headers)."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
+
+
+@lru_cache(maxsize=4096)
+def _http_date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
+@lru_cache(maxsize=4096)
+def _iso_date(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(seconds))
+
+
+def http_date(ms: int) -> str:
+    """IMF-fixdate of RFC 9110 5.6.7; whole seconds, as S3 keeps them."""
+    return _http_date(ms // 1000)
+
+
+def iso_date(ms: int) -> str:
+    """2026-01-31T12:00:00.000Z; whole seconds, so that it agrees with Last-Modified."""
+    return _iso_date(ms // 1000)
+
+
+def parse_http_date(text: str) -> int | None:
+    """Seconds since the epoch, or None: an invalid date in a condition is ignored (RFC 9110 13.1)."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp())
+
+
+def parse_any_date(text: str) -> int | None:
+    """Seconds since the epoch out of an HTTP or ISO 8601 date."""
+    seconds = parse_http_date(text)
+    if seconds is not None:
+        return seconds
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp())

@@ -1,0 +1,80 @@
+"""Names: buckets, keys, version ids, upload ids, ETags, and what makes them valid.
+
+Bucket rules: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from holdfast.s3.errors import S3Error
+
+KEY_BYTES_MAX = 1024
+
+_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]\Z")
+_IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}\Z")
+_RESERVED_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
+_RESERVED_SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+
+
+def is_bucket_name(name: str) -> bool:
+    """Whether a general purpose bucket may be created under this name."""
+    return (
+        _BUCKET.match(name) is not None
+        and ".." not in name
+        and _IPV4.match(name) is None
+        and not name.startswith(_RESERVED_PREFIXES)
+        and not name.endswith(_RESERVED_SUFFIXES)
+    )
+
+
+def check_key(key: bytes) -> None:
+    """Raises KeyTooLongError or InvalidURI (S3 keys are UTF-8)."""
+    if len(key) > KEY_BYTES_MAX:
+        raise S3Error(
+            "KeyTooLongError", MaxSizeAllowed=str(KEY_BYTES_MAX), Size=str(len(key))
+        )
+    if not key.isascii():
+        try:
+            key.decode("utf-8")
+        except UnicodeDecodeError:
+            raise S3Error("InvalidURI", "Object keys must be valid UTF-8.") from None
+
+
+def _b32(data: bytes) -> str:
+    return base64.b32hexencode(data).decode("ascii").rstrip("=").lower()
+
+
+def _unb32(text: str, size: int) -> bytes | None:
+    """None when `text` is not what _b32 makes of `size` bytes."""
+    padded = text.upper() + "=" * (-len(text) % 8)
+    try:
+        data = base64.b32hexdecode(padded)
+    except ValueError:
+        return None
+    return data if len(data) == size and _b32(data) == text else None
+
+
+def encode_upload_id(upload_id: int, token: bytes) -> str:
+    """16 bytes, base32hex: sorts by the time of initiation, can't be guessed."""
+    return _b32(upload_id.to_bytes(8, "big") + token)
+
+
+def decode_upload_id(text: str) -> tuple[int, bytes] | None:
+    data = _unb32(text, 16)
+    return None if data is None else (int.from_bytes(data[:8], "big"), data[8:])
+
+
+def encode_token(data: bytes) -> str:
+    """A continuation token: opaque to the client, URL-safe."""
+    return base64.urlsafe_b64encode(data).decode("ascii").rstrip("=")
+
+
+def decode_token(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(
+            text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True
+        )
+    except ValueError:
+        return None
