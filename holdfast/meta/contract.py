@@ -80,6 +80,9 @@ class MetaReader(Protocol):
     async def blobs_after(self, blob_id: int, limit: int) -> list[tuple[Blob, str, int]]:
         """Live blobs in order of id greater than `blob_id`: (blob, bucket directory, refs)."""
 
+    async def has_blob(self, bucket_dir: str, sha256: bytes, n: int) -> bool:
+        """Whether a row, live or going, stands for this file; a file without one is garbage."""
+
     async def expired_uploads(self, before_ms: int, limit: int) -> list[Upload]:
         """Uploads in progress that were initiated before `before_ms`."""
 
