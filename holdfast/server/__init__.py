@@ -1,0 +1,1 @@
+"""Composition: processes, listeners, the DATA directory, signals and shutdown."""
