@@ -1,0 +1,1 @@
+"""What runs beside the requests: garbage collection, and the offline check of a store."""
