@@ -14,6 +14,7 @@ import re
 import stat
 import sys
 import time
+import urllib.parse
 
 #: access lines are written this long after the first of them, or when so many bytes have gathered
 FLUSH_SECONDS = 0.5
@@ -23,15 +24,19 @@ BUFFER_BYTES_MAX = 8 << 20
 #: one write to a pipe is only whole up to PIPE_BUF
 PIPE_WRITE_BYTES = 4096
 TARGET_CHARS_MAX = 2048
+SECRET_PARAMETERS = frozenset(
+    {"x-amz-signature", "x-amz-credential", "x-amz-security-token", "signature", "awsaccesskeyid"}
+)
 
 _log = logging.getLogger("holdfast.log")
 
-_MASKED = re.compile(r"(?i)((?:^|[?&])x-amz-(?:signature|credential|security-token)=)[^&]*")
 _UNPRINTABLE = re.compile(r"[^\x21\x23-\x5b\x5d-\x7e]")  # blank, quote, backslash and controls
 
 
 class TextFormatter(logging.Formatter):
-    converter = time.gmtime
+    """`time level logger: message`, the time in UTC."""
+
+    converter = staticmethod(time.gmtime)
 
     def __init__(self) -> None:
         super().__init__(
@@ -72,10 +77,20 @@ def configure(log_format: str) -> None:
 
 
 def masked_target(path: str, query: str) -> str:
-    """The request's target for a log: bounded, printable, without what would let one sign or replay."""
-    target = path if not query else f"{path}?{_MASKED.sub(r'\1***', query)}"
-    target = target if len(target) <= TARGET_CHARS_MAX else target[:TARGET_CHARS_MAX] + "..."
+    """The request's target for a log: bounded, printable, nothing in it to sign or replay with."""
+    target = path
+    if query:
+        target += "?" + "&".join(_masked(pair) for pair in query.split("&"))
+    if len(target) > TARGET_CHARS_MAX:
+        target = target[:TARGET_CHARS_MAX] + "..."
     return _UNPRINTABLE.sub(lambda match: f"%{ord(match[0]) & 0xFF:02X}", target)
+
+
+def _masked(pair: str) -> str:
+    name, equals, _ = pair.partition("=")
+    if equals and urllib.parse.unquote(name).lower() in SECRET_PARAMETERS:
+        return name + "=***"
+    return pair
 
 
 def _timestamp(seconds: float) -> str:
