@@ -1,0 +1,1 @@
+"""Load and latency measurements of S3 servers, side by side: `python -m bench --help`."""
