@@ -204,16 +204,19 @@ class Settings:
         "seconds", 30.0, "Time that requests under way have to finish at shutdown.", maximum=3600
     )
     connections_max: int = _row(
-        "integer", 8192, "Open connections of one worker; more wait to be accepted.", minimum=1
-    )
-    header_seconds: float = _row(
-        "seconds", 30.0, "Time a client has to send a request's head.", minimum=0.1
-    )
-    body_seconds: float = _row(
-        "seconds", 60.0, "Time a transfer may stand still before it is cut off.", minimum=0.1
+        "integer", 10_000, "Open connections of one worker; beyond it clients get 503.", minimum=1
     )
     idle_seconds: float = _row(
-        "seconds", 120.0, "Time an idle connection is kept open.", minimum=0.1
+        "seconds", 75.0, "Time a connection is kept open between two requests.", minimum=0.1
+    )
+    head_seconds: float = _row(
+        "seconds", 20.0, "Time a client has to send a request's head.", minimum=0.1
+    )
+    body_seconds: float = _row(
+        "seconds", 30.0, "Time an upload may stand still before it is cut off.", minimum=0.1
+    )
+    write_seconds: float = _row(
+        "seconds", 60.0, "Time a download may stand still before it is cut off.", minimum=0.1
     )
     inline_bytes_max: int = _row(
         "bytes", 32768, "Content up to this size is kept in the database.", maximum=1 << 20
