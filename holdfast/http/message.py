@@ -95,7 +95,7 @@ class Region(NamedTuple):
 
     fd: int
     offset: int
-    count: int
+    count: int  # type: ignore[assignment]  # tuple has a method of that name
 
 
 class FileBody:

@@ -11,13 +11,14 @@ from holdfast.http.message import Request, Response
 from holdfast.meta.contract import MetaStore
 from holdfast.meta.records import Bucket
 from holdfast.s3.errors import S3Error
+from holdfast.s3.leases import ReadLeases
 from holdfast.s3.operation import Operation
 from holdfast.s3.xml import XML_TYPE
 
 
 @dataclass(slots=True)
 class Services:
-    """What the operations stand on; made once in each worker. `now` gives seconds since the epoch."""
+    """What the operations stand on, one in each worker. `now` gives seconds since the epoch."""
 
     meta: MetaStore
     blobs: BlobStore
@@ -26,10 +27,7 @@ class Services:
     region: str = "us-east-1"
     domains: tuple[str, ...] = ()
     inline_bytes_max: int = 32 * 1024
-    #: reads of multi-file bodies under way: request id -> start, ms since the epoch; see leases
-    reads: dict[int, int] = field(default_factory=dict)
-    #: tells the collector the start of the oldest of them (0: none)
-    publish_oldest_read: Callable[[int], None] = lambda _: None
+    leases: ReadLeases = field(default_factory=ReadLeases)
 
 
 class Call:

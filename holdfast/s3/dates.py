@@ -29,7 +29,7 @@ def iso_date(ms: int) -> str:
 
 
 def parse_http_date(text: str) -> int | None:
-    """Seconds since the epoch, or None: an invalid date in a condition is ignored (RFC 9110 13.1)."""
+    """Seconds since the epoch, or None: conditions with an invalid date are ignored."""
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):

@@ -1,8 +1,8 @@
-"""S3's errors: one table of code, status and message; everything that can go wrong is one of these.
+"""S3's errors: one table of code, status and message; all that can go wrong is one of these.
 
-Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html. `InsufficientStorage` is
-the only code of our own: S3 has none for a full disk, and a 5xx that clients do not retry at once
-(507, RFC 4918 11.5) is what they need to see.
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html. The only code of our
+own is `InsufficientStorage`: S3 has none for a full disk, and a 5xx that clients do not retry at
+once (507, RFC 4918 11.5) is what they need to see.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ class ErrorKind(NamedTuple):
 ERRORS: dict[str, ErrorKind] = {
     "AccessControlListNotSupported": ErrorKind(400, "The bucket does not allow ACLs"),
     "AccessDenied": ErrorKind(403, "Access Denied"),
-    "AccessForbidden": ErrorKind(
-        403, "CORSResponse: CORS is not enabled for this bucket."
-    ),
+    "AccessForbidden": ErrorKind(403, "CORSResponse: CORS is not enabled for this bucket."),
     "AuthorizationHeaderMalformed": ErrorKind(
         400, "The authorization header that you provided is not valid."
     ),
@@ -50,8 +48,9 @@ ERRORS: dict[str, ErrorKind] = {
         400, "Your proposed upload is smaller than the minimum allowed object size."
     ),
     "IllegalLocationConstraintException": ErrorKind(
-        400, "The specified location constraint is incompatible for the region specific endpoint "
-        "this request was sent to."
+        400,
+        "The specified location constraint is incompatible for the region specific endpoint "
+        "this request was sent to.",
     ),
     "IncompleteBody": ErrorKind(
         400, "You did not provide the number of bytes specified by the Content-Length HTTP header."
@@ -68,10 +67,10 @@ ERRORS: dict[str, ErrorKind] = {
     "InvalidChunkSizeError": ErrorKind(
         403, "Only the last chunk is allowed to have a size less than 8192 bytes"
     ),
-    "InvalidDigest": ErrorKind(400, "The Content-MD5 or checksum value you specified is not valid."),
-    "InvalidLocationConstraint": ErrorKind(
-        400, "The specified location-constraint is not valid"
+    "InvalidDigest": ErrorKind(
+        400, "The Content-MD5 or checksum value you specified is not valid."
     ),
+    "InvalidLocationConstraint": ErrorKind(400, "The specified location-constraint is not valid"),
     "InvalidObjectState": ErrorKind(
         403, "The operation is not valid for the object's storage class"
     ),
@@ -91,12 +90,13 @@ ERRORS: dict[str, ErrorKind] = {
     "InvalidURI": ErrorKind(400, "Couldn't parse the specified URI."),
     "KeyTooLongError": ErrorKind(400, "Your key is too long"),
     "MalformedTrailerError": ErrorKind(
-        400, "The request contained trailing data that was not well-formed or did not conform to "
-        "our published schema."
+        400,
+        "The request contained trailing data that was not well-formed or did not conform to "
+        "our published schema.",
     ),
     "MalformedXML": ErrorKind(
-        400, "The XML you provided was not well-formed or did not validate against our published "
-        "schema"
+        400,
+        "The XML you provided was not well-formed or did not validate against our published schema",
     ),
     "MaxMessageLengthExceeded": ErrorKind(400, "Your request was too big."),
     "MetadataTooLarge": ErrorKind(
@@ -141,9 +141,7 @@ ERRORS: dict[str, ErrorKind] = {
         "key and signing method.",
     ),
     "SlowDown": ErrorKind(503, "Please reduce your request rate."),
-    "TooManyBuckets": ErrorKind(
-        400, "You have attempted to create more buckets than allowed"
-    ),
+    "TooManyBuckets": ErrorKind(400, "You have attempted to create more buckets than allowed"),
     "UnexpectedContent": ErrorKind(400, "This request contains unsupported content."),
     "XAmzContentChecksumMismatch": ErrorKind(
         400, "The provided checksum does not match what was computed."

@@ -32,9 +32,7 @@ def is_bucket_name(name: str) -> bool:
 def check_key(key: bytes) -> None:
     """Raises KeyTooLongError or InvalidURI (S3 keys are UTF-8)."""
     if len(key) > KEY_BYTES_MAX:
-        raise S3Error(
-            "KeyTooLongError", MaxSizeAllowed=str(KEY_BYTES_MAX), Size=str(len(key))
-        )
+        raise S3Error("KeyTooLongError", MaxSizeAllowed=str(KEY_BYTES_MAX), Size=str(len(key)))
     if not key.isascii():
         try:
             key.decode("utf-8")

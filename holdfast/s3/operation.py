@@ -128,7 +128,7 @@ class Operation:
         self.handler = handler
 
 
-#: every operation of S3 by name: the implemented ones register themselves, catalogue.py adds the rest
+#: every operation of S3 by name: ops/ registers what is implemented, catalogue.py the rest
 OPERATIONS: dict[str, Operation] = {}
 
 

@@ -29,7 +29,10 @@ class Router:
             ops.sort(key=lambda op: (len(op.query), bool(op.header)), reverse=True)
         # what most requests are: no sub-resource, no discriminating header
         self._plain: dict[tuple[str, Level], Operation] = {
-            at: op for at, ops in self._table.items() for op in ops if not op.query and not op.header
+            at: op
+            for at, ops in self._table.items()
+            for op in ops
+            if not op.query and not op.header
         }
         self._headers: dict[tuple[str, Level], tuple[str, ...]] = {
             at: tuple({op.header for op in ops if op.header}) for at, ops in self._table.items()

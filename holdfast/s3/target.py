@@ -60,7 +60,7 @@ def virtual_host_bucket(host: str, domains: tuple[str, ...]) -> str:
 
 
 def parse_target(path: str, query: str, host: str, domains: tuple[str, ...]) -> Target:
-    """`path` and `query` raw as on the wire. Raises InvalidURI, KeyTooLongError, InvalidBucketName."""
+    """Out of path and query as on the wire. Raises InvalidURI, KeyTooLongError."""
     bucket = virtual_host_bucket(host, domains) if domains else ""
     parameters = parse_query(query)
     if not path.startswith("/"):

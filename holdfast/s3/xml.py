@@ -13,7 +13,7 @@ XML_BODY_BYTES_MAX = 2 * 1024 * 1024
 XML_TYPE = ("Content-Type", "application/xml")
 
 # what XML 1.0 can't carry as it is: markup, and control characters as references, as S3 writes them
-_SPECIAL = re.compile("[&<>\"\x00-\x1f\x7f\ufffe\uffff]")
+_SPECIAL = re.compile('[&<>"\x00-\x1f\x7f\ufffe\uffff]')
 _NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
 

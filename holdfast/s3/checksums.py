@@ -1,0 +1,115 @@
+"""S3's additional checksums: names on the wire, digests, and how those of parts make one.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
+CRCs come from awscrt (in hardware where the processor can), the rest from hashlib.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from awscrt import checksums as crt
+
+from holdfast.s3.errors import S3Error
+
+FULL_OBJECT = "FULL_OBJECT"
+COMPOSITE = "COMPOSITE"
+
+
+class Algorithm(NamedTuple):
+    name: str
+    header: str
+    digest_bytes: int
+    digest: Callable[[bytes], bytes]
+    #: (crc of a, crc of b, bytes of b) -> crc of a + b; None where digests can't be joined
+    combine: Callable[[int, int, int], int] | None
+    default_type: str  # of a multipart upload that names the algorithm only
+    types: tuple[str, ...]  # that a multipart upload may have
+
+
+def _sha(name: str) -> Callable[[bytes], bytes]:
+    return lambda data: hashlib.new(name, data, usedforsecurity=False).digest()
+
+
+def _crc(function: Callable[[bytes], int], size: int) -> Callable[[bytes], bytes]:
+    return lambda data: function(data).to_bytes(size, "big")
+
+
+_BOTH = (COMPOSITE, FULL_OBJECT)
+
+ALGORITHMS: dict[str, Algorithm] = {
+    a.name: a
+    for a in (
+        Algorithm(
+            "CRC32", "x-amz-checksum-crc32", 4, _crc(crt.crc32, 4), crt.combine_crc32, COMPOSITE,
+            _BOTH,
+        ),
+        Algorithm(
+            "CRC32C", "x-amz-checksum-crc32c", 4, _crc(crt.crc32c, 4), crt.combine_crc32c,
+            COMPOSITE, _BOTH,
+        ),
+        Algorithm(
+            "CRC64NVME", "x-amz-checksum-crc64nvme", 8, _crc(crt.crc64nvme, 8),
+            crt.combine_crc64nvme, FULL_OBJECT, (FULL_OBJECT,),
+        ),
+        Algorithm(
+            "SHA1", "x-amz-checksum-sha1", 20, _sha("sha1"), None, COMPOSITE, (COMPOSITE,)
+        ),
+        Algorithm(
+            "SHA256", "x-amz-checksum-sha256", 32, _sha("sha256"), None, COMPOSITE, (COMPOSITE,)
+        ),
+    )
+}  # fmt: skip
+
+BY_HEADER: dict[str, Algorithm] = {a.header: a for a in ALGORITHMS.values()}
+
+#: what S3 computes and keeps when the client names none
+DEFAULT = ALGORITHMS["CRC64NVME"]
+
+
+def algorithm(name: str) -> Algorithm:
+    """Raises InvalidRequest, or NotImplemented for those that S3 has and we lack."""
+    found = ALGORITHMS.get(name.upper())
+    if found is None:
+        if name.upper() in ("MD5", "SHA512", "XXHASH64", "XXHASH3", "XXHASH128"):
+            raise S3Error("NotImplemented", f"The checksum algorithm {name} is not implemented.")
+        raise S3Error(
+            "InvalidRequest",
+            "Checksum algorithm provided is unsupported. Please try again with any of the valid "
+            f"types: [{', '.join(ALGORITHMS)}]",
+        )
+    return found
+
+
+def decode_digest(alg: Algorithm, text: str, where: str) -> bytes:
+    """The digest in a header or element. Raises InvalidRequest when it can't be one."""
+    try:
+        value = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        value = b""
+    if len(value) != alg.digest_bytes:
+        raise S3Error("InvalidRequest", f"Value for {where} header is invalid.")
+    return value
+
+
+def encode_digest(value: bytes) -> str:
+    return binascii.b2a_base64(value, newline=False).decode("ascii")
+
+
+def composite(alg: Algorithm, digests: Sequence[bytes]) -> str:
+    """The checksum of the parts' checksums, with the number of parts behind it."""
+    return f"{encode_digest(alg.digest(b''.join(digests)))}-{len(digests)}"
+
+
+def joined(alg: Algorithm, parts: Sequence[tuple[bytes, int]]) -> str:
+    """The checksum of the whole, out of (digest, size in bytes) of its parts; reads no byte."""
+    assert alg.combine is not None
+    value = 0
+    for index, (digest, size) in enumerate(parts):
+        part = int.from_bytes(digest, "big")
+        value = part if index == 0 else alg.combine(value, part, size)
+    return encode_digest(value.to_bytes(alg.digest_bytes, "big"))

@@ -1,0 +1,37 @@
+"""Leases on what is being read: while the oldest read that may open more files is under way, the
+collector removes nothing that went after it began.
+
+An open file needs no lease (its bytes stay until it is closed); a body of several files does,
+because the later ones are opened only when the earlier ones were sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class ReadLeases:
+    """The leases of one worker. `publish` is told the start (ms) of the oldest, 0 for none."""
+
+    __slots__ = ("_next", "_publish", "_starts")
+
+    def __init__(self, publish: Callable[[int], None] | None = None) -> None:
+        self._starts: dict[int, int] = {}
+        self._next = 0
+        self._publish = publish
+
+    def begin(self, now_ms: int) -> int:
+        self._next += 1
+        self._starts[self._next] = now_ms
+        if len(self._starts) == 1:
+            self._tell()
+        return self._next
+
+    def end(self, lease: int) -> None:
+        if self._starts.pop(lease, None) is not None:
+            self._tell()
+
+    def _tell(self) -> None:
+        # starts only grow, so the first entry is the oldest
+        if self._publish is not None:
+            self._publish(next(iter(self._starts.values()), 0))

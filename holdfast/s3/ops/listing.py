@@ -1,0 +1,187 @@
+"""ListObjects and ListObjectsV2: one page out of the index, rendered straight from its rows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote_from_bytes
+
+from holdfast.http.message import Response
+from holdfast.meta.records import ListEntry, ListPage
+from holdfast.s3 import xml
+from holdfast.s3.call import Call
+from holdfast.s3.dates import iso_date
+from holdfast.s3.errors import S3Error
+from holdfast.s3.names import decode_token, encode_token
+from holdfast.s3.operation import BUCKET, Input, Query, operation
+from holdfast.s3.xml import element, escape
+
+LIST_KEYS_MAX = 1000
+
+
+def max_keys(text: str) -> int:
+    """Larger numbers mean the maximum, as in S3. Raises InvalidArgument."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 10 or int(text) > 2**31 - 1:
+        raise S3Error(
+            "InvalidArgument",
+            "Provided max-keys not an integer or within integer range",
+            ArgumentName="max-keys",
+            ArgumentValue=text,
+        )
+    return min(int(text), LIST_KEYS_MAX)
+
+
+def encoding_type(text: str) -> bool:
+    if text not in ("", "url"):
+        raise S3Error(
+            "InvalidArgument",
+            "Invalid Encoding Method specified in Request",
+            ArgumentName="encoding-type",
+            ArgumentValue=text,
+        )
+    return text == "url"
+
+
+class ListInput(Input):
+    prefix: Annotated[str, Query("prefix")] = ""
+    delimiter: Annotated[str, Query("delimiter")] = ""
+    max_keys: Annotated[int, Query("max-keys", max_keys)] = LIST_KEYS_MAX
+    url: Annotated[bool, Query("encoding-type", encoding_type)] = False
+
+
+class ListObjectsInput(ListInput):
+    marker: Annotated[str, Query("marker")] = ""
+
+
+class ListObjectsV2Input(ListInput):
+    token: Annotated[str | None, Query("continuation-token")] = None
+    start_after: Annotated[str, Query("start-after")] = ""
+    fetch_owner: Annotated[str, Query("fetch-owner")] = ""
+
+
+class _Writer:
+    """How keys are written: as text, or percent-encoded when the client asked for it."""
+
+    def __init__(self, url: bool) -> None:
+        self.url = url
+
+    def key(self, key: bytes) -> str:
+        if self.url:
+            return quote_from_bytes(key)
+        return escape(key.decode("utf-8", "replace"))
+
+    def named(self, name: str, text: str) -> str:
+        return f"<{name}>{self.key(text.encode('utf-8'))}</{name}>"
+
+
+def _contents(call: Call, page: ListPage, write: _Writer, with_owner: bool) -> str:
+    key_of, date_of = write.key, iso_date
+    credential = call.auth.credential
+    names = {} if credential is None else {credential.account_id: credential.display_name}
+    rows: list[str] = []
+    for entry in page.entries:
+        owner = checksum = ""
+        if with_owner:
+            name = names.get(entry.owner, "")
+            owner = f"<Owner>{element('ID', entry.owner)}{element('DisplayName', name)}</Owner>"
+        if entry.checksum_algorithm:
+            checksum = _checksum(entry)
+        rows.append(
+            f"<Contents><Key>{key_of(entry.key)}</Key>"
+            f"<LastModified>{date_of(entry.modified_ms)}</LastModified>"
+            f"<ETag>&quot;{entry.etag}&quot;</ETag>{checksum}<Size>{entry.size}</Size>{owner}"
+            f"<StorageClass>{entry.storage_class}</StorageClass></Contents>"
+        )
+    return "".join(rows)
+
+
+def _checksum(entry: ListEntry) -> str:
+    return (
+        f"<ChecksumAlgorithm>{entry.checksum_algorithm}</ChecksumAlgorithm>"
+        f"<ChecksumType>{entry.checksum_type}</ChecksumType>"
+    )
+
+
+def _prefixes(page: ListPage, write: _Writer) -> str:
+    return "".join(
+        f"<CommonPrefixes><Prefix>{write.key(prefix)}</Prefix></CommonPrefixes>"
+        for prefix in page.common_prefixes
+    )
+
+
+@operation("ListObjects", "GET", BUCKET, action="s3:ListBucket")
+async def list_objects(call: Call, inp: ListObjectsInput) -> Response:
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjects.html"""
+    if "list-type" in call.query:
+        raise S3Error(
+            "InvalidArgument", "Invalid List Type", ArgumentName="list-type",
+            ArgumentValue=call.query["list-type"],
+        )  # fmt: skip
+    bucket = await call.bucket()
+    page = await call.services.meta.list_objects(
+        bucket.id,
+        inp.prefix.encode("utf-8"),
+        inp.delimiter.encode("utf-8"),
+        inp.marker.encode("utf-8"),
+        inp.max_keys,
+    )
+    write = _Writer(inp.url)
+    inner = [
+        element("Name", bucket.name),
+        write.named("Prefix", inp.prefix),
+        write.named("Marker", inp.marker),
+    ]
+    if page.truncated and inp.delimiter:  # without one, the last key is the marker
+        inner.append(f"<NextMarker>{write.key(page.next_after)}</NextMarker>")
+    inner.append(_tail(inp, page))
+    if inp.delimiter:
+        inner.append(write.named("Delimiter", inp.delimiter))
+    inner += [_contents(call, page, write, True), _prefixes(page, write)]
+    return call.xml(xml.document("ListBucketResult", "".join(inner)))
+
+
+@operation("ListObjectsV2", "GET", BUCKET, query=("list-type=2",), action="s3:ListBucket")
+async def list_objects_v2(call: Call, inp: ListObjectsV2Input) -> Response:
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html"""
+    bucket = await call.bucket()
+    after = inp.start_after.encode("utf-8")
+    if inp.token is not None:
+        token = decode_token(inp.token)
+        if not token:
+            raise S3Error(
+                "InvalidArgument",
+                "The continuation token provided is incorrect",
+                ArgumentName="continuation-token",
+            )
+        after = token
+    page = await call.services.meta.list_objects(
+        bucket.id,
+        inp.prefix.encode("utf-8"),
+        inp.delimiter.encode("utf-8"),
+        after,
+        inp.max_keys,
+    )
+    write = _Writer(inp.url)
+    inner = [element("Name", bucket.name), write.named("Prefix", inp.prefix)]
+    if inp.token is not None:
+        inner.append(element("ContinuationToken", inp.token))
+    if inp.start_after:
+        inner.append(write.named("StartAfter", inp.start_after))
+    count = len(page.entries) + len(page.common_prefixes)
+    inner += [f"<KeyCount>{count}</KeyCount>", _tail(inp, page)]
+    if page.truncated:
+        inner.append(element("NextContinuationToken", encode_token(page.next_after)))
+    if inp.delimiter:
+        inner.append(write.named("Delimiter", inp.delimiter))
+    inner += [
+        _contents(call, page, write, inp.fetch_owner.lower() == "true"),
+        _prefixes(page, write),
+    ]
+    return call.xml(xml.document("ListBucketResult", "".join(inner)))
+
+
+def _tail(inp: ListInput, page: ListPage) -> str:
+    return (
+        f"<MaxKeys>{inp.max_keys}</MaxKeys>"
+        f"{'<EncodingType>url</EncodingType>' if inp.url else ''}"
+        f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>"
+    )

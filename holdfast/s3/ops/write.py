@@ -1,0 +1,175 @@
+"""PutObject, and how content gets from a payload to a place that a commit can adopt."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from holdfast.blobs.contract import BlobAddress
+from holdfast.http.message import Response
+from holdfast.meta.commands import (
+    Command,
+    Conditions,
+    InlineContent,
+    ObjectPut,
+    PartPut,
+    PutObject,
+    Refused,
+    Result,
+    StoredContent,
+)
+from holdfast.meta.records import Bucket
+from holdfast.s3.call import Call, Services
+from holdfast.s3.checksums import FULL_OBJECT, encode_digest
+from holdfast.s3.conditions import bare_etag
+from holdfast.s3.errors import S3Error
+from holdfast.s3.metadata import check_user_metadata, storage_class, system_metadata
+from holdfast.s3.operation import OBJECT, Header, HeaderPrefix, Input, operation
+from holdfast.s3.payload import Payload
+
+#: 5 GiB: the most that one request may carry
+PUT_BYTES_MAX = 5 * 1024**3
+
+
+class Received(NamedTuple):
+    """Verified content, ready for a commit."""
+
+    content: InlineContent | StoredContent
+    address: BlobAddress | None  # of the file, when it is one
+    size: int
+    etag: str
+    checksum: str  # base64, by the payload's stored_algorithm
+
+
+async def receive(
+    services: Services, payload: Payload, bucket: Bucket, inline_bytes_max: int
+) -> Received:
+    """Read, hash and verify the payload; larger content is durable in the bucket's directory.
+
+    Raises S3Error for broken promises (nothing remains), DiskFull, ClientDisconnected.
+    """
+    alg = payload.stored_algorithm
+    if payload.length <= inline_bytes_max:
+        data = await payload.read()
+        md5 = hashlib.md5(data, usedforsecurity=False)
+        sha256 = None if payload.sha256 is None else hashlib.sha256(data).digest()
+        digest = alg.digest(data)
+        payload.verify(len(data), md5.digest(), sha256, digest)
+        return Received(
+            InlineContent(data), None, len(data), md5.hexdigest(), encode_digest(digest)
+        )
+    staged = await services.blobs.stage(payload, payload.length, (alg.name,))
+    digest = staged.checksums[alg.name]
+    try:
+        payload.verify(staged.size, staged.md5, staged.sha256, digest)
+    except BaseException:
+        await staged.discard()
+        raise
+    address = await staged.publish(bucket.directory)
+    written_ms = int(services.now() * 1000)
+    return Received(
+        StoredContent(address.sha256, address.n, staged.size, written_ms),
+        address,
+        staged.size,
+        staged.md5.hex(),
+        encode_digest(digest),
+    )
+
+
+async def commit(
+    services: Services, command: Command, address: BlobAddress | None
+) -> ObjectPut | PartPut:
+    """Submit; a file that was not adopted is removed. Raises S3Error for refusals.
+
+    When the outcome is unknown the file stays: the commit may have adopted it, and if not, the
+    collector finds it.
+    """
+    result: Result = await services.meta.submit(command)
+    if isinstance(result, (ObjectPut, PartPut)):
+        if result.redundant and address is not None:
+            await services.blobs.remove(address)
+        return result
+    assert isinstance(result, Refused), result
+    if address is not None:
+        await services.blobs.remove(address)
+    raise refusal(result)
+
+
+def refusal(result: Refused) -> S3Error:
+    """S3's error for what the store refused."""
+    if result.code == "DiskFull":
+        return S3Error("InsufficientStorage")
+    if result.code in ("StaleContent", "ContentGone", "PartsChanged"):
+        return S3Error("ServiceUnavailable", "The content changed meanwhile. Please try again.")
+    return S3Error(result.code)
+
+
+class ObjectMetadataInput(Input):
+    """What every request takes that makes an object."""
+
+    storage_class: Annotated[str, Header("x-amz-storage-class", storage_class)] = "STANDARD"
+    metadata: Annotated[dict[str, str], HeaderPrefix("x-amz-meta-")] = {}
+
+
+class ChecksumInput(Input):
+    """The checksum headers; Payload reads them, here they are declared as taken."""
+
+    crc32: Annotated[str, Header("x-amz-checksum-crc32")] = ""
+    crc32c: Annotated[str, Header("x-amz-checksum-crc32c")] = ""
+    crc64nvme: Annotated[str, Header("x-amz-checksum-crc64nvme")] = ""
+    sha1: Annotated[str, Header("x-amz-checksum-sha1")] = ""
+    sha256: Annotated[str, Header("x-amz-checksum-sha256")] = ""
+
+
+class PutObjectInput(ObjectMetadataInput, ChecksumInput):
+    if_match: Annotated[str, Header("if-match")] = ""
+    if_none_match: Annotated[str, Header("if-none-match")] = ""
+
+
+def write_conditions(if_match: str, if_none_match: str) -> Conditions | None:
+    """Raises NotImplemented for what S3 does not take: an If-None-Match other than `*`."""
+    if not if_match and not if_none_match:
+        return None
+    if if_none_match and if_none_match.strip() != "*":
+        raise S3Error("NotImplemented", Header="If-None-Match")
+    if if_match and if_none_match:
+        raise S3Error("NotImplemented", Header="If-Match")
+    return Conditions(if_match=bare_etag(if_match), if_none_match=if_none_match.strip())
+
+
+@operation("PutObject", "PUT", OBJECT)
+async def put_object(call: Call, inp: PutObjectInput) -> Response:
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html"""
+    services = call.services
+    bucket = await call.bucket()
+    check_user_metadata(inp.metadata)
+    conditions = write_conditions(inp.if_match, inp.if_none_match)
+    payload = Payload(call.request, call.auth, PUT_BYTES_MAX)
+    received = await receive(services, payload, bucket, services.inline_bytes_max)
+    alg = payload.stored_algorithm
+    command = PutObject(
+        bucket.id,
+        call.key,
+        received.size,
+        received.etag,
+        call.account_id,
+        received.content,
+        inp.storage_class,
+        alg.name,
+        FULL_OBJECT,
+        received.checksum,
+        system_metadata(call.request.headers),
+        inp.metadata,
+    )
+    if conditions is not None:
+        command = msgspec.structs.replace(command, conditions=conditions)
+    await commit(services, command, received.address)
+    return call.empty(
+        [
+            ("ETag", f'"{received.etag}"'),
+            (alg.header, received.checksum),
+            ("x-amz-checksum-type", FULL_OBJECT),
+        ]
+    )
