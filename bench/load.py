@@ -9,6 +9,7 @@ Bounded: by the requests given, by the time, by STALL_SECONDS for the last answe
 
 from __future__ import annotations
 
+import functools
 import gc
 import select
 import socket
@@ -17,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from bench.response import ResponseError, ResponseReader
 
@@ -29,6 +31,14 @@ _POLL_SECONDS = 0.5
 Request = tuple[bytes, ...]
 
 
+@functools.cache
+def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """Once for each server: some close every connection after its first answer. IPv4 first."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    family, _, _, _, where = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return family, where
+
+
 @dataclass(frozen=True)
 class Address:
     """Where a server listens. tls: None for plain HTTP."""
@@ -39,7 +49,14 @@ class Address:
 
     def connect(self, timeout: float = STALL_SECONDS) -> socket.socket:
         """Raises OSError, ssl.SSLError among them."""
-        sock = socket.create_connection((self.host, self.port), timeout)
+        family, where = _resolve(self.host, self.port)
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.settimeout(timeout)
+        try:
+            sock.connect(where)
+        except OSError:
+            sock.close()
+            raise
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self.tls.wrap_socket(sock, server_hostname=self.host) if self.tls else sock
 
@@ -86,10 +103,10 @@ class Outcome:
 class _Connection:
     __slots__ = ("response", "sent_at", "sock", "unsent")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, response: ResponseReader) -> None:
         sock.setblocking(False)
         self.sock = sock
-        self.response = ResponseReader()
+        self.response = response
         self.sent_at = 0.0
         self.unsent = b""
 
@@ -142,7 +159,9 @@ class _Run:
         self._poll.close()
 
     def _adopt(self, sock: socket.socket) -> None:
-        connection = _Connection(sock)
+        expect = self._expect
+        reader = ResponseReader(no_body=expect.no_body, keep=bool(expect.marker))
+        connection = _Connection(sock, reader)
         fd = sock.fileno()
         self._open[fd] = connection
         self._poll.register(fd, select.EPOLLIN)
@@ -154,7 +173,7 @@ class _Run:
         if request is None:
             self._drop(fd)
             return
-        connection.response.begin(no_body=self._expect.no_body, keep=bool(self._expect.marker))
+        connection.response.begin()
         connection.sent_at = now
         if self._address.tls:
             connection.unsent = b"".join(request)

@@ -117,7 +117,7 @@ def _table(report: Report, workload: Workload) -> Table:
     table.add_column(unit, justify="right")
     columns = ["min-max", "p50 ms", "p99 ms", "max ms", "client µs"]
     if len(report.endpoints) > 1:
-        columns += [f"{first}: rate x", f"{first}: p50 /"]
+        columns += [f"{first} faster", "p50 shorter"]
     for column in columns:
         table.add_column(column, justify="right")
     base = _medians(report, first, workload)
@@ -140,7 +140,8 @@ def _table(report: Report, workload: Workload) -> Table:
             f"{own['client_us']:.0f}",
         ]
         if base and endpoint != first:
-            cells += [f"{base['rate'] / own['rate']:.2f}", f"{own['p50_ms'] / base['p50_ms']:.2f}"]
+            rate, p50 = base["rate"] / own["rate"], own["p50_ms"] / base["p50_ms"]
+            cells += [f"{rate:.2f} x", f"{p50:.2f} x"]
         table.add_row(name, *cells)
     return table
 

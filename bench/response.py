@@ -20,7 +20,7 @@ class ResponseError(Exception):
 
 
 class ResponseReader:
-    """Reads one response at a time: `begin`, then `feed` until it returns True."""
+    """Reads one response at a time: `feed` until it returns True, then `begin` for the next."""
 
     __slots__ = (
         "_chunk_left",
@@ -34,20 +34,23 @@ class ResponseReader:
         "status",
     )
 
-    def __init__(self) -> None:
-        self.begin()
-
-    def begin(self, *, no_body: bool = False, keep: bool = False) -> None:
-        """no_body: the request was HEAD. keep: gather the body in `body`."""
-        self.status = 0
-        self.body_bytes = 0
-        self.body = bytearray()
-        self.close = False
+    def __init__(self, *, no_body: bool = False, keep: bool = False) -> None:
+        """no_body: the requests are HEAD. keep: gather each body in `body`."""
         self._no_body = no_body
         self._keep = keep
+        self.body = bytearray()
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the last response."""
+        self.status = 0
+        self.body_bytes = 0
+        self.close = False
         self._left = 0
         self._chunk_left: int | None = None  # None: not chunked
         self._gathered = b""
+        if self._keep:
+            self.body.clear()
 
     def feed(self, buffer: bytearray, count: int) -> bool:
         """Take the first `count` bytes of `buffer`; True once the response is complete.

@@ -112,8 +112,7 @@ def _send_content(sock: socket.socket, content: Content) -> str | None:
 
 
 def _receive(sock: socket.socket, digest: _Hash | None) -> ResponseReader:
-    response = ResponseReader()
-    response.begin(keep=digest is not None)
+    response = ResponseReader(keep=digest is not None)
     buffer = bytearray(_BLOCK_BYTES)
     while True:
         count = sock.recv_into(buffer)
