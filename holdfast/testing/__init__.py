@@ -1,0 +1,1 @@
+"""What tests share: conformance suites of the contracts, in-memory stores, injected faults."""

@@ -1,0 +1,50 @@
+"""Every BlobStore passes the suite of its contract, in each of its modes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.blobs import fileops
+from holdfast.blobs.contract import BlobStore
+from holdfast.blobs.files import FileBlobStore
+from holdfast.testing.blob_suite import BlobStoreSuite
+from holdfast.testing.memory_blobs import MemoryBlobStore
+
+MODES: dict[str, dict[str, Any]] = {
+    "full": {},
+    "buffered": {"direct": False},
+    "sync-first": {"sync_order": "sync-first"},
+    "relaxed": {"durability": "relaxed"},
+    "small-buffers": {"buffer_bytes": 4096},
+}
+
+
+class TestMemory(BlobStoreSuite):
+    @pytest.fixture
+    def store(self) -> BlobStore:
+        return MemoryBlobStore()
+
+
+class TestFiles(BlobStoreSuite):
+    @pytest.fixture(params=MODES)
+    def store(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]:
+        store = FileBlobStore(tmp_path / "data", **MODES[request.param])
+        store.prepare()
+        yield store
+        assert not list((tmp_path / "data" / "tmp").iterdir())
+        assert store.buffers_in_use == 0
+        store.close()
+
+
+class TestFilesWithoutDirectWrites(BlobStoreSuite):
+    @pytest.fixture
+    def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlobStore]:
+        monkeypatch.setattr(fileops, "O_DIRECT_AVAILABLE", False)
+        store = FileBlobStore(tmp_path / "data")
+        store.prepare()
+        yield store
+        store.close()
