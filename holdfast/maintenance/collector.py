@@ -27,7 +27,6 @@ from holdfast.meta.contract import MetaStore, MetaUnavailable
 _log = logging.getLogger("holdfast.maintenance")
 
 GRACE_SECONDS = 3600.0
-SWEEP_SECONDS = 3600.0
 PARTS_SLICE = 500
 BLOBS_SLICE = 200
 DIRECTORIES_SLICE = 20
@@ -82,27 +81,25 @@ class Collector:
         grace_seconds: float = GRACE_SECONDS,
         now: Callable[[], float] = time.time,
         oldest_read_ms: Callable[[], int] = lambda: 0,
-        sweep_seconds: float = SWEEP_SECONDS,
     ) -> None:
         self._meta = meta
         self._blobs = blobs
         self._grace_seconds = grace_seconds
         self._now = now
         self._oldest_read_ms = oldest_read_ms
-        self._sweep_seconds = max(sweep_seconds, grace_seconds)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Round after round until `stop`; a round under way is cut off, which harms no more than a
         crash would: nothing. Faults are logged and tried again in the next round.
 
-        The first sweep waits for one grace time: before that, what an earlier process left behind
-        may be too young anyhow.
+        A sweep comes once in a grace time. So does the first: before that, what an earlier process
+        left behind may be too young anyhow.
         """
         pause = min(max(self._grace_seconds / 4, ROUND_SECONDS_MIN), ROUND_SECONDS_MAX)
         tasks = (
             asyncio.create_task(self._repeat(self._round, pause, pause)),
             asyncio.create_task(
-                self._repeat(self._paced_sweep, self._grace_seconds + pause, self._sweep_seconds)
+                self._repeat(self._paced_sweep, self._grace_seconds + pause, self._grace_seconds)
             ),
         )
         try:
