@@ -29,7 +29,9 @@ def bind(op: Operation, headers: dict[str, str], query: dict[str, str]) -> Input
             if collected is None:
                 collected = values[params.prefix[1]] = {}
             collected[name[len(params.prefix[0]) :]] = value
-        elif name in MEANINGFUL_HEADERS or (name in WRITE_CONDITIONS and op.method not in _READS):
+        elif name not in op.takes and (
+            name in MEANINGFUL_HEADERS or (name in WRITE_CONDITIONS and op.method not in _READS)
+        ):
             refuse_header(op, name, value)
     if query:
         for name, (attr, parse) in params.query.items():

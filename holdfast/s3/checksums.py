@@ -67,6 +67,8 @@ ALGORITHMS: dict[str, Algorithm] = {
 
 BY_HEADER: dict[str, Algorithm] = {a.header: a for a in ALGORITHMS.values()}
 
+HEADERS: frozenset[str] = frozenset(BY_HEADER)
+
 #: what S3 computes and keeps when the client names none
 DEFAULT = ALGORITHMS["CRC64NVME"]
 

@@ -98,6 +98,7 @@ class Operation:
         "params",
         "query",
         "status",
+        "takes",
     )
 
     def __init__(
@@ -110,6 +111,7 @@ class Operation:
         header: str = "",
         action: str = "",
         status: int = 200,
+        takes: frozenset[str] = frozenset(),
         input_type: type[Input] = Input,
         handler: OperationHandler | None = None,
     ) -> None:
@@ -123,6 +125,8 @@ class Operation:
         #: the IAM action that the caller needs
         self.action = action or f"s3:{name}"
         self.status = status
+        #: headers that the operation reads itself, beside those that its input binds
+        self.takes = takes
         self.input_type = input_type
         self.params = _params(input_type)
         self.handler = handler
@@ -148,6 +152,7 @@ def operation(
     header: str = "",
     action: str = "",
     status: int = 200,
+    takes: frozenset[str] = frozenset(),
 ) -> Callable[[OperationHandler], OperationHandler]:
     """Declare the decorated coroutine function as S3's operation `name`."""
 
@@ -162,6 +167,7 @@ def operation(
                 header=header,
                 action=action,
                 status=status,
+                takes=takes,
                 input_type=hints["inp"],
                 handler=handler,
             )

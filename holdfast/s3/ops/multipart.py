@@ -33,6 +33,7 @@ from holdfast.s3.checksums import (
     ALGORITHMS,
     COMPOSITE,
     FULL_OBJECT,
+    HEADERS,
     Algorithm,
     algorithm,
     composite,
@@ -47,7 +48,6 @@ from holdfast.s3.names import decode_upload_id, encode_upload_id
 from holdfast.s3.operation import OBJECT, Header, Input, Query, operation
 from holdfast.s3.ops.write import (
     PUT_BYTES_MAX,
-    ChecksumInput,
     ObjectMetadataInput,
     commit,
     receive,
@@ -148,12 +148,19 @@ def _part_number(text: str) -> int:
     return int(text)
 
 
-class UploadPartInput(ChecksumInput):
+class UploadPartInput(Input):
     upload_id: Annotated[str, Query("uploadId")] = ""
     number: Annotated[int, Query("partNumber", _part_number)] = 0
 
 
-@operation("UploadPart", "PUT", OBJECT, query=("partNumber", "uploadId"), action="s3:PutObject")
+@operation(
+    "UploadPart",
+    "PUT",
+    OBJECT,
+    query=("partNumber", "uploadId"),
+    action="s3:PutObject",
+    takes=HEADERS,
+)
 async def upload_part(call: Call, inp: UploadPartInput) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html"""
     services = call.services
@@ -253,7 +260,7 @@ def _object_size(text: str) -> int:
     return int(text)
 
 
-class CompleteMultipartUploadInput(ChecksumInput):
+class CompleteMultipartUploadInput(Input):
     upload_id: Annotated[str, Query("uploadId")] = ""
     checksum_type: Annotated[str, Header("x-amz-checksum-type", _checksum_type)] = ""
     size: Annotated[int, Header("x-amz-mp-object-size", _object_size)] = -1
@@ -269,7 +276,14 @@ class _Named(msgspec.Struct, frozen=True):
     checksums: dict[str, str]
 
 
-@operation("CompleteMultipartUpload", "POST", OBJECT, query=("uploadId",), action="s3:PutObject")
+@operation(
+    "CompleteMultipartUpload",
+    "POST",
+    OBJECT,
+    query=("uploadId",),
+    action="s3:PutObject",
+    takes=HEADERS,
+)
 async def complete_multipart_upload(call: Call, inp: CompleteMultipartUploadInput) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html"""
     # the checksum headers are of the object here, not of this body

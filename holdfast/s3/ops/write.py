@@ -22,7 +22,7 @@ from holdfast.meta.commands import (
 )
 from holdfast.meta.records import Bucket
 from holdfast.s3.call import Call, Services
-from holdfast.s3.checksums import FULL_OBJECT, encode_digest
+from holdfast.s3.checksums import FULL_OBJECT, HEADERS, encode_digest
 from holdfast.s3.conditions import bare_etag
 from holdfast.s3.errors import S3Error
 from holdfast.s3.metadata import check_user_metadata, storage_class, system_metadata
@@ -113,17 +113,7 @@ class ObjectMetadataInput(Input):
     metadata: Annotated[dict[str, str], HeaderPrefix("x-amz-meta-")] = {}
 
 
-class ChecksumInput(Input):
-    """The checksum headers; Payload reads them, here they are declared as taken."""
-
-    crc32: Annotated[str, Header("x-amz-checksum-crc32")] = ""
-    crc32c: Annotated[str, Header("x-amz-checksum-crc32c")] = ""
-    crc64nvme: Annotated[str, Header("x-amz-checksum-crc64nvme")] = ""
-    sha1: Annotated[str, Header("x-amz-checksum-sha1")] = ""
-    sha256: Annotated[str, Header("x-amz-checksum-sha256")] = ""
-
-
-class PutObjectInput(ObjectMetadataInput, ChecksumInput):
+class PutObjectInput(ObjectMetadataInput):
     if_match: Annotated[str, Header("if-match")] = ""
     if_none_match: Annotated[str, Header("if-none-match")] = ""
 
@@ -139,7 +129,7 @@ def write_conditions(if_match: str, if_none_match: str) -> Conditions | None:
     return Conditions(if_match=bare_etag(if_match), if_none_match=if_none_match.strip())
 
 
-@operation("PutObject", "PUT", OBJECT)
+@operation("PutObject", "PUT", OBJECT, takes=HEADERS)
 async def put_object(call: Call, inp: PutObjectInput) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html"""
     services = call.services
