@@ -74,7 +74,7 @@ class ResponseReader:
 
     def _read_head(self, buffer: bytearray, end: int) -> None:
         if not buffer.startswith(b"HTTP/1.1 ") or not buffer[9:12].isdigit():
-            raise ResponseError(f"not an HTTP/1.1 response: {bytes(buffer[:40])!r}")
+            raise ResponseError(f"not an HTTP/1.1 response: {bytes(buffer[: min(end, 40)])!r}")
         self.status = int(buffer[9:12])
         if self.status < 200:
             raise ResponseError(f"interim response {self.status}, though none was asked for")

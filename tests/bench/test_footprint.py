@@ -1,0 +1,90 @@
+"""Start, memory, disk, percentiles: the figures beside the load."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.endpoint import EndpointError
+from bench.launch import Server
+from bench.machine import describe, probe_sync
+from bench.memory import disk_bytes, process_tree, pss_bytes
+from bench.report import percentile
+from tests.bench.far_end import far_end, response
+
+_MIB = 1024 * 1024
+_CHILD = "import sys; x = b'x' * (64 * 2**20); print('up', flush=True); sys.stdin.read()"
+_SERVER = """
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.headers['Authorization'] else 403)
+        self.send_header('Content-Length', '0')
+        self.end_headers()
+http.server.HTTPServer(('127.0.0.1', %d), Handler).serve_forever()
+"""
+
+
+def test_memory_is_that_of_the_whole_tree() -> None:
+    script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_CHILD!r}])"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"up\n"
+        tree = process_tree(parent.pid)
+        assert len(tree) == 2
+        assert pss_bytes(parent.pid) > 64 * _MIB
+    assert process_tree(parent.pid) == []
+    assert pss_bytes(parent.pid) == 0
+
+
+def test_a_file_linked_twice_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(os.urandom(_MIB))
+    (tmp_path / "sub").mkdir()
+    os.link(tmp_path / "a", tmp_path / "sub" / "b")
+    assert _MIB <= disk_bytes(str(tmp_path)) < _MIB + 64 * 1024
+
+
+def test_the_machine_and_its_disk(tmp_path: Path) -> None:
+    machine = describe(str(tmp_path))
+    assert machine.cores >= 1
+    assert " on " in machine.file_system
+    probe = probe_sync(str(tmp_path), writes=5)
+    assert 0 < probe.p50_ms <= probe.p99_ms <= probe.max_ms
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("percent", "value"), [(50, 5.0), (99, 10.0), (100, 10.0), (1, 1.0)])
+def test_percentiles_are_nearest_rank(percent: int, value: float) -> None:
+    assert percentile([float(i) for i in range(1, 11)], percent) == value
+    assert percentile([], percent) == 0.0
+
+
+def test_a_server_is_started_timed_and_stopped() -> None:
+    with (
+        far_end(lambda *_: response(200)) as endpoint,
+        pytest.raises(EndpointError, match="already listens"),
+    ):
+        Server(endpoint, "true")
+    script = _SERVER % endpoint.address.port
+    server = Server(endpoint, shlex.join([sys.executable, "-c", script]))
+    assert server.started_seconds > 0
+    assert endpoint.call("GET", "/")[0] == 200
+    server.stop()
+    assert process_tree(server.pid) == []
+
+
+def test_a_server_that_fails_shows_its_last_words() -> None:
+    with far_end(lambda *_: response(200)) as endpoint:
+        pass
+    command = shlex.join([sys.executable, "-c", "raise SystemExit('no room')"])
+    with pytest.raises(EndpointError, match=r"(?s)status 1.*no room"):
+        Server(endpoint, command)
+    with pytest.raises(EndpointError, match="can't run"):
+        Server(endpoint, "/nowhere/server")

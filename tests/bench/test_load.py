@@ -1,0 +1,168 @@
+"""The load generator counts complete right answers, and everything else as an error by its name."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from bench.endpoint import Endpoint
+from bench.load import ERRORS_MAX, Address, Expectation, Outcome, Request, run_load
+from bench.stream import Content, download, upload
+from tests.bench.far_end import Answer, far_end, response
+
+_SECONDS = 10.0  # more than enough for the requests given, which end the run first
+
+
+def gets(endpoint: Endpoint, count: int) -> Iterator[Request]:
+    signer = endpoint.signer()
+    return iter([(signer.head("GET", f"/b/{i}"),) for i in range(count)])
+
+
+def run(answer: Answer, count: int, connections: int = 3) -> Outcome:
+    with far_end(answer) as endpoint:
+        return run_load(
+            endpoint.address,
+            gets(endpoint, count),
+            Expectation(body_bytes=5),
+            connections=connections,
+            seconds=_SECONDS,
+        )
+
+
+def test_every_request_is_sent_once_and_answered() -> None:
+    seen: list[str] = []
+
+    def answer(method: str, target: str, body: bytes) -> bytes:
+        seen.append(target)
+        return response(200, b"12345")
+
+    outcome = run(answer, 50)
+    assert outcome.answered == 50
+    assert not outcome.errors
+    assert sorted(seen) == sorted(f"/b/{i}" for i in range(50))
+    assert outcome.bytes_moved == 250
+
+
+def test_a_large_body_goes_out_in_parts() -> None:
+    size = 8 * 1024 * 1024
+    sizes: list[int] = []
+
+    def answer(method: str, target: str, body: bytes) -> bytes:
+        sizes.append(len(body))
+        return response(200)
+
+    with far_end(answer) as endpoint:
+        head = endpoint.signer().head("PUT", "/b/k", length=size)
+        outcome = run_load(
+            endpoint.address,
+            iter([(head, bytes(size - 3), b"end")] * 2),
+            Expectation(),
+            connections=1,
+            seconds=_SECONDS,
+        )
+    assert (outcome.answered, sizes) == (2, [size, size])
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (response(503, b"12345"), "status 503"),
+        (response(301, b"12345"), "status 301"),
+        (response(200, b"1234"), "body of 4 bytes"),
+        (response(200, b"12345") + b"6", "bad response: 1 bytes behind the end of the response"),
+        (b"hello\r\n\r\n", "bad response: not an HTTP/1.1 response: b'hello\\r\\n'"),
+        (None, "closed before the answer was complete"),
+    ],
+)
+def test_what_is_not_the_right_answer_is_counted(raw: bytes | None, error: str) -> None:
+    numbers = itertools.count()
+
+    def answer(method: str, target: str, body: bytes) -> bytes | None:
+        return raw if next(numbers) == 4 else response(200, b"12345")
+
+    outcome = run(answer, 10, connections=1)
+    assert outcome.errors == {error: 1}
+    assert outcome.answered == 9
+
+
+def test_errors_end_the_run() -> None:
+    outcome = run(lambda *_: response(500), 10 * ERRORS_MAX, connections=1)
+    assert outcome.errors == {"status 500": ERRORS_MAX}
+
+
+def test_a_server_that_closes_politely_is_asked_again() -> None:
+    outcome = run(lambda *_: response(200, b"12345", "Connection: close"), 20)
+    assert (outcome.answered, dict(outcome.errors)) == (20, {})
+
+
+def test_missing_entries_are_an_error() -> None:
+    with far_end(lambda *_: response(200, b"<Key>a</Key>")) as endpoint:
+        outcome = run_load(
+            endpoint.address,
+            gets(endpoint, 1),
+            Expectation(marker=b"<Key>", marker_count=2),
+            connections=1,
+            seconds=_SECONDS,
+        )
+    assert outcome.errors == {"1 of 2 entries": 1}
+
+
+def test_nobody_there_is_an_error_at_once() -> None:
+    with far_end(lambda *_: response(200)) as endpoint:
+        pass
+    with pytest.raises(ConnectionRefusedError):
+        run_load(
+            endpoint.address, gets(endpoint, 1), Expectation(), connections=1, seconds=_SECONDS
+        )
+
+
+def test_streams_carry_the_content_and_its_hash() -> None:
+    stored: list[bytes] = []
+
+    def answer(method: str, target: str, body: bytes) -> bytes:
+        if method == "PUT":
+            stored.append(body)
+            return response(200)
+        return response(200, stored[0])
+
+    content = Content(3 * 1024 * 1024 + 17)
+    digests = []
+    with far_end(answer) as endpoint:
+        for _ in range(2):
+            digests.append(content.renew())
+            head = endpoint.signer().head("PUT", "/b/k", "", digests[-1], content.size)
+            assert upload(endpoint.address, head, content).answered == 1
+        got = hashlib.sha256()
+        head = endpoint.signer().head("GET", "/b/k")
+        outcome = download(endpoint.address, head, content.size, got)
+        short = download(endpoint.address, head, content.size + 1)
+    content.close()
+    assert [hashlib.sha256(body).hexdigest() for body in stored] == digests
+    assert digests[0] != digests[1]
+    assert (outcome.bytes_moved, got.hexdigest()) == (content.size, digests[0])
+    assert short.errors == {f"body of {content.size} bytes": 1}
+
+
+def test_an_upload_refused_early_is_no_upload() -> None:
+    content = Content(16 * 1024 * 1024)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def refuse() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                sock.recv(1000)
+                sock.sendall(response(403, b"", "Connection: close"))
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        outcome = upload(Address("127.0.0.1", port), b"PUT /b/k HTTP/1.1\r\n\r\n", content)
+        thread.join()
+    content.close()
+    assert outcome.answered == 0
+    assert outcome.errors.total() == 1
