@@ -1,4 +1,4 @@
-"""What the tests of this package share: AWS's example credentials, a clock, an aws-chunked encoder."""
+"""Shared by these tests: AWS's example credentials and date, an aws-chunked encoder."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import pytest
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
@@ -25,7 +25,7 @@ HOST = "localhost:9000"
 KEYS = st.one_of(
     st.text(alphabet="ab/.~ +%&=?#-_$ä€😀'\"", min_size=1, max_size=20),
     st.sampled_from(["..", "a//b", "/", "./x", "%2F", "a%20b", "~", "*", "k=v&w", "\x7f\x01"]),
-    st.text(alphabet=st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12),
+    st.text(alphabet=st.characters(codec="utf-8"), min_size=1, max_size=12),
 )
 QUERIES = st.dictionaries(
     st.text(alphabet="abz-_.", min_size=1, max_size=6),
@@ -44,7 +44,7 @@ METADATA = st.dictionaries(
 @pytest.fixture(autouse=True, scope="module")
 def _clock() -> Iterator[None]:
     at = datetime.fromtimestamp(NOW, UTC)
-    with mock.patch("botocore.auth.get_current_datetime", lambda *_, **__: at):
+    with mock.patch("botocore.auth.get_current_datetime", return_value=at):
         yield
 
 
@@ -52,7 +52,7 @@ def encode_query(query: dict[str, str]) -> str:
     return "&".join(f"{quote(k, safe='-_.~')}={quote(v, safe='-_.~')}" for k, v in query.items())
 
 
-def wire_headers(prepared: Any, signed: Any) -> dict[str, str]:
+def wire_headers(signed: Any) -> dict[str, str]:
     """The headers as the server sees them: lower-case, latin-1, host added."""
     headers = {"host": HOST}
     for name, value in signed.headers.items():
@@ -72,7 +72,7 @@ def sign_with_botocore(
     signer = S3SigV4QueryAuth if presign else S3SigV4Auth
     signer(credentials, "s3", REGION).add_auth(request)
     parts = urlsplit(request.url)
-    return path, parts.query, wire_headers(None, request)
+    return path, parts.query, wire_headers(request)
 
 
 @settings(max_examples=150, deadline=None)
@@ -129,10 +129,10 @@ def test_any_changed_byte_is_refused(data: st.DataObject, presign: bool) -> None
 @given(st.text(alphabet="aZ09-._~/%2Fe3aA7 +=&", max_size=30))
 def test_the_short_way_of_canonical_forms_gives_what_the_long_one_gives(text: str) -> None:
     def slow(part: str) -> str:
-        return canonical.percent_encode(canonical.unquote_to_bytes(part.replace("+", " ")))
+        return canonical.percent_encode(unquote_to_bytes(part.replace("+", " ")))
 
     path = "/" + text.replace("+", "-")
-    expected = canonical.percent_encode(canonical.unquote_to_bytes(path), safe="/")
+    expected = canonical.percent_encode(unquote_to_bytes(path), safe="/")
     assert canonical.canonical_path(path) == expected
     pairs = []
     for piece in filter(None, text.split("&")):
