@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 
 
-class ReadLeases:
+class OldestReads:
     """Made before the fork. Times are ms since the epoch, 0: nothing is read."""
 
     def __init__(self, workers: int) -> None:

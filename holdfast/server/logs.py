@@ -16,6 +16,8 @@ import sys
 import time
 import urllib.parse
 
+from holdfast.http.access import AccessRecord
+
 #: access lines are written this long after the first of them, or when so many bytes have gathered
 FLUSH_SECONDS = 0.5
 FLUSH_BYTES = 64 << 10
@@ -24,6 +26,7 @@ BUFFER_BYTES_MAX = 8 << 20
 #: one write to a pipe is only whole up to PIPE_BUF
 PIPE_WRITE_BYTES = 4096
 TARGET_CHARS_MAX = 2048
+TEXT_LINE = '{time} {peer} {request_id} "{method} {target}" {status} {bytes} {ms:.3f} {error}'
 SECRET_PARAMETERS = frozenset(
     {"x-amz-signature", "x-amz-credential", "x-amz-security-token", "signature", "awsaccesskeyid"}
 )
@@ -101,7 +104,7 @@ def _timestamp(seconds: float) -> str:
 class AccessLog:
     """Lines of one worker, in order. All methods but `_write` run on the loop's thread.
 
-    text: `time peer id "METHOD target" status bytes ms`; json: an object with these names.
+    text: TEXT_LINE; json: an object with these names.
     """
 
     def __init__(self, path: str, as_json: bool, loop: asyncio.AbstractEventLoop) -> None:
@@ -121,20 +124,27 @@ class AccessLog:
             return os.dup(1)
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
 
-    def add(
-        self, peer: str, id: str, method: str, target: str, status: int, count: int, ms: float
-    ) -> None:
-        """Note one answered request; `count` is the body's bytes, -1 when not known."""
-        now = _timestamp(time.time())
+    def add(self, record: AccessRecord) -> None:
+        """Note one request that is over."""
+        request = record.request
+        path, _, query = record.target.partition("?")
+        entry = {
+            "time": _timestamp(time.time()),
+            "peer": request.peer if request is not None else "",
+            "request_id": record.request_id,
+            "method": record.method,
+            "target": masked_target(path, query),
+            "status": record.status,
+            "bytes": record.bytes_sent,
+            "ms": round(record.seconds * 1000, 3),
+            "error": record.error,
+        }
         if self._json:
-            entry = {
-                "time": now, "peer": peer, "request_id": id, "method": method, "target": target,
-                "status": status, "bytes": count, "ms": round(ms, 3),
-            }  # fmt: skip
             text = json.dumps(entry)
         else:
-            shown = "-" if count < 0 else count
-            text = f'{now} {peer or "-"} {id} "{method} {target}" {status} {shown} {ms:.3f}'
+            entry = {name: value if value != "" else "-" for name, value in entry.items()}
+            text = TEXT_LINE.format(**entry)
+        text = text.replace("\n", " ")  # one request, one line, whatever the error says
         line = text.encode("ascii", "replace") + b"\n"
         if self._bytes + len(line) > BUFFER_BYTES_MAX:
             self._dropped += 1

@@ -72,7 +72,7 @@ class Supervisor:
         on_ready: Callable[[], None],
         on_stop: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_ready`: once, when all children serve. `on_stop`: once, before the first is stopped."""
+        """`on_ready`: once, when all children serve. `on_stop`: once, before stopping any."""
         self._children = [_Child(role) for role in roles]
         self._on_ready = on_ready
         self._on_stop = on_stop

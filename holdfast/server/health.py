@@ -1,4 +1,4 @@
-"""What a worker answers with: the S3 handler, behind it nothing, before it health and access log.
+"""Health, answered in front of the S3 handler.
 
 `/_holdfast/` can't clash with a bucket: names never begin with an underscore. Health needs no
 signature, so it tells no more than yes or no, and its cost is bounded: however often it is asked,
@@ -14,16 +14,13 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from holdfast.http.message import FileBody, Handler, Request, Response
-from holdfast.server.logs import AccessLog, masked_target
+from holdfast.http.message import Handler, Request, Response
 
 HEALTH_PREFIX = "/_holdfast/"
 READY_CACHE_SECONDS = 1.0
 READY_WAIT_SECONDS = 2.0
 #: less free space than this is a full disk
 DISK_FREE_BYTES_MIN = 1 << 20
-#: the status that a log line has when the client went away before its answer
-STATUS_CLIENT_GONE = 499
 
 _log = logging.getLogger("holdfast.health")
 
@@ -39,6 +36,11 @@ class Health:
         self._checked_at = float("-inf")
 
     async def answer(self, request: Request) -> Response:
+        response = await self._answer(request)
+        response.headers.append(("x-amz-request-id", request.id))
+        return response
+
+    async def _answer(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             return _plain(405, "method not allowed", [("allow", "GET, HEAD")])
         if request.path == HEALTH_PREFIX + "live":
@@ -80,33 +82,6 @@ def with_health(handler: Handler, health: Health) -> Handler:
         return handler(request)
 
     return handle
-
-
-def with_access_log(handler: Handler, log: AccessLog) -> Handler:
-    """A line for each request once its answer is made; `ms` is the time until then."""
-
-    async def handle(request: Request) -> Response:
-        started = time.perf_counter()
-        status, count = STATUS_CLIENT_GONE, 0
-        try:
-            response = await handler(request)
-            status, count = response.status, _length(response, request.method)
-            return response
-        finally:
-            ms = (time.perf_counter() - started) * 1000
-            target = masked_target(request.path, request.query)
-            log.add(request.peer, request.id, request.method, target, status, count, ms)
-
-    return handle
-
-
-def _length(response: Response, method: str) -> int:
-    body = response.body
-    if method == "HEAD":
-        return 0
-    if isinstance(body, bytes):
-        return len(body)
-    return body.length if isinstance(body, FileBody) else -1
 
 
 def _plain(status: int, text: str, headers: list[tuple[str, str]] | None = None) -> Response:

@@ -1,0 +1,166 @@
+"""The commands. Their options derive from the settings' table.
+
+Rule: only what a command needs is imported, inside it, so that each starts at once. What goes wrong
+is one line on standard error: status 2 for a wrong setting, 1 for everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from holdfast import __version__
+from holdfast.config import SETTINGS, ConfigError, Effective, Setting, load
+
+if TYPE_CHECKING:
+    from holdfast.maintenance.fsck import FsckReport
+
+Command = Callable[..., Any]
+
+
+class Failure(click.ClickException):
+    """Ends the command with one line that says why."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"holdfast: {self.message}", err=True)
+
+
+class NotDone(Failure):
+    """The command could not even begin: a wrong setting, or nothing to check."""
+
+    exit_code = 2
+
+
+def settings_options(names: frozenset[str] | None = None) -> Callable[[Command], Command]:
+    """The DATA argument, --config and an option for each setting (or only those `names`)."""
+
+    def decorate(command: Command) -> Command:
+        for setting in reversed(SETTINGS):
+            if setting.argument:
+                command = click.argument(setting.name, required=False, metavar="[DATA]")(command)
+            elif setting.flag and (names is None or setting.name in names):
+                command = _option(setting)(command)
+        file = click.option(
+            "--config", "config_file", metavar="FILE", help="TOML file of settings."
+        )
+        return file(command)
+
+    return decorate
+
+
+def _option(setting: Setting) -> Callable[[Command], Command]:
+    default = setting.show(setting.default)
+    text = setting.help + (f" [default: {default}]" if default else "")
+    if setting.kind == "switch":
+        flags = f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"
+        return click.option(flags, setting.name, default=None, help=text)
+    metavar = "|".join(setting.choices) or setting.kind.upper()
+    if setting.kind == "list":
+        return click.option(
+            setting.flag, setting.name, multiple=True, metavar="TEXT", help=text + " Repeatable."
+        )
+    return click.option(setting.flag, setting.name, default=None, metavar=metavar, help=text)
+
+
+def _load(config_file: str | None, flags: dict[str, object]) -> Effective:
+    try:
+        return load(flags, config_file=config_file)
+    except ConfigError as error:
+        raise NotDone(str(error)) from None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="holdfast %(version)s")
+def main() -> None:
+    """Holdfast, an S3-compatible object store."""
+
+
+@main.command()
+@settings_options()
+def serve(config_file: str | None, **flags: object) -> None:
+    """Serve the S3 API from the directory DATA, which is made when it is not there."""
+    settings = _load(config_file, flags).settings
+    from functools import partial
+
+    from holdfast.server import logs, welcome
+    from holdfast.server.data import DataError
+    from holdfast.server.listeners import ListenError
+    from holdfast.server.serve import serve as run
+    from holdfast.server.tls import TlsError
+
+    logs.configure(settings.log_format)
+    try:
+        status = run(settings, partial(welcome.show, settings))
+    except (DataError, ListenError, TlsError, OSError) as error:
+        raise Failure(str(error)) from None
+    sys.exit(status)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@settings_options()
+def config(config_file: str | None, as_json: bool, **flags: object) -> None:
+    """Print the effective settings and where each came from. Secrets are masked."""
+    settings, origins = _load(config_file, flags)
+    rows = [(s.name, s.show(getattr(settings, s.name)), origins[s.name]) for s in SETTINGS]
+    if as_json:
+        document = {
+            setting.name: {
+                "value": setting.show(value) if setting.secret else value,
+                "from": origins[setting.name],
+            }
+            for setting in SETTINGS
+            for value in [getattr(settings, setting.name)]
+        }
+        click.echo(json.dumps(document, indent=1))
+        return
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for name, value, origin in rows:
+        click.echo(f"{name:{widths[0]}}  {value:{widths[1]}}  {origin}")
+
+
+@main.command()
+@click.option("--content", is_flag=True, help="Also read and verify every byte.")
+@click.option("--reclaim", is_flag=True, help="Remove garbage now, if there is no damage.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@settings_options(frozenset())
+def fsck(
+    config_file: str | None, content: bool, reclaim: bool, as_json: bool, **flags: object
+) -> None:
+    """Check what DATA holds; no server may run. Status 0: no damage; 1: damage; 2: not checked."""
+    settings = _load(config_file, flags).settings
+    from holdfast.server import logs
+    from holdfast.server.data import DataError
+    from holdfast.server.offline import check
+
+    logs.configure(settings.log_format)
+    progress = _progress if sys.stderr.isatty() else None
+    try:
+        report: FsckReport = asyncio.run(
+            check(settings, content=content, reclaim=reclaim, progress=progress)
+        )
+    except (DataError, OSError) as error:
+        raise NotDone(str(error)) from None
+    if progress is not None:
+        click.echo("\r\x1b[K", nl=False, err=True)
+    click.echo(json.dumps(report.as_dict(), indent=1) if as_json else "\n".join(report.lines()))
+    sys.exit(report.exit_code)
+
+
+def _progress(blobs: int, bytes_read: int) -> None:
+    click.echo(f"\r\x1b[K{blobs} blobs, {bytes_read} bytes", nl=False, err=True)
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"holdfast {__version__}")
+
+
+if __name__ == "__main__":
+    main()

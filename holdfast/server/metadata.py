@@ -1,0 +1,90 @@
+"""The SQLite metadata store as the processes share it: made before the fork, opened in each after.
+
+The committer's socket is listened on here, so that a committer that dies leaves the commands that
+wait in it to its successor. Only the owner of DATA can reach it: who can connect can write.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from holdfast.config import Settings
+from holdfast.meta.contract import MetaStore
+from holdfast.meta.sqlite.checkpointer import Checkpointer
+from holdfast.meta.sqlite.committer import Committer
+from holdfast.meta.sqlite.counters import Counters
+from holdfast.meta.sqlite.reserve import ReserveFile
+from holdfast.server.data import sync_directory
+
+BACKLOG = 128
+#: sun_path, less its NUL
+SOCKET_PATH_BYTES_MAX = 107
+
+
+class WorkerStore(NamedTuple):
+    """A store opened on a loop. `ping` returns once the committer answered, `close` ends it all."""
+
+    meta: MetaStore
+    ping: Callable[[], Awaitable[object]]
+    close: Callable[[], Awaitable[None]]
+
+
+class Metadata:
+    """Made by the process that holds DATA's lock, before it forks. Opens no database."""
+
+    def __init__(self, data: Path, settings: Settings) -> None:
+        """Raises OSError."""
+        self._settings = settings
+        self._path = data / "meta" / "holdfast.db"
+        run = data / "run"
+        for directory in (self._path.parent, run):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            directory.chmod(0o700)
+        sync_directory(data)
+        self._counters = Counters.anonymous()
+        self._run_fd = os.open(run, os.O_RDONLY | os.O_DIRECTORY)
+        self._socket_path = str(run / "commit.sock")
+        if len(os.fsencode(self._socket_path)) > SOCKET_PATH_BYTES_MAX:
+            # children inherit the descriptor, so the short name is theirs as well
+            self._socket_path = f"/proc/self/fd/{self._run_fd}/commit.sock"
+        self._listener = socket.socket(socket.AF_UNIX)
+        try:
+            Path(self._socket_path).unlink(missing_ok=True)
+            self._listener.bind(self._socket_path)
+            self._listener.listen(BACKLOG)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._listener.close()
+        os.close(self._run_fd)
+
+    def make_committer(self) -> Committer:
+        """The only writer; to be run in the process that made it."""
+        settings = self._settings
+        return Committer(
+            self._path,
+            self._listener,
+            self._counters,
+            durable=settings.durability == "full",
+            reserve=ReserveFile(self._path.parent / "reserve", settings.reserve_bytes),
+            grace_ms=int(settings.gc_grace_seconds * 1000),
+        )
+
+    def checkpoint(self, stop: threading.Event) -> None:
+        """Checkpoint until `stop`; in a thread of its own. The database exists by then."""
+        checkpointer = Checkpointer(self._path, self._counters)
+        try:
+            checkpointer.run(stop)
+        finally:
+            checkpointer.close()
+
+    async def open_store(self) -> WorkerStore:
+        """For the running loop. Returns once the committer answered, so the database is there."""
+        raise NotImplementedError

@@ -1,0 +1,119 @@
+"""What each process does: a worker, the committer, maintenance; and all of them in one process.
+
+Rule: a process is told to end over its channel, and ends when it has finished what was under way.
+Nothing here decides anything: it only runs the parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from holdfast.maintenance.collector import Collector
+from holdfast.server.committer import CommitterThread
+from holdfast.server.control import Control
+from holdfast.server.gateway import Gateway, Site, run_on_loop
+from holdfast.server.listeners import close_listeners
+
+
+def run_worker(site: Site, worker: int, control: Control) -> None:
+    """The child that serves `worker`'s sockets."""
+    close_listeners(site.listeners, keep=worker)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        gateway = Gateway(site, worker)
+        control.watch(
+            on_stop=lambda: _on_loop(loop, stop.set),
+            on_reload=lambda: _on_loop(loop, gateway.reload),
+        )
+        await gateway.start()
+        control.ready()
+        await stop.wait()
+        await gateway.drain(site.settings.grace_seconds)
+
+    run_on_loop(main(), site.settings.loop)
+
+
+def run_committer(site: Site, control: Control) -> None:
+    """The child that owns the database: a blocking loop, ended from the channel's thread."""
+    close_listeners(site.listeners)
+    committer = site.metadata.make_committer()
+    control.watch(on_stop=committer.stop, on_reload=lambda: None)
+    control.ready()  # not a word too early: a worker is ready only once it was answered
+    committer.run()
+
+
+def run_maintenance(site: Site, control: Control) -> None:
+    """The child that works beside the requests."""
+    close_listeners(site.listeners)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        control.watch(on_stop=lambda: _on_loop(loop, stop.set), on_reload=lambda: None)
+        control.ready()
+        await maintain(site, stop)
+
+    run_on_loop(main(), site.settings.loop)
+
+
+async def maintain(site: Site, stop: asyncio.Event) -> None:
+    """Checkpoints and garbage collection, until `stop`."""
+    store = await site.metadata.open_store()
+    collector = Collector(
+        store.meta,
+        site.blobs,
+        grace_seconds=site.settings.gc_grace_seconds,
+        oldest_read_ms=site.leases.oldest_ms,
+    )
+    checkpoints_end = threading.Event()
+    checkpoints = asyncio.create_task(asyncio.to_thread(site.metadata.checkpoint, checkpoints_end))
+    collection = asyncio.create_task(collector.run(stop))
+    try:
+        # neither ends before `stop`, unless it failed; then the process is to start anew
+        await asyncio.wait({checkpoints, collection}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.set()
+        checkpoints_end.set()
+        await asyncio.gather(checkpoints, collection)
+        await store.close()
+
+
+class SingleProcess:
+    """Every role in this process: the gateway and maintenance on the running loop, the committer in
+    a thread. For tests, and where fork is missing. `start`, then `stop`, once each."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._gateway = Gateway(site, 0)
+        self._stop = asyncio.Event()
+        self._maintenance: asyncio.Task[None] | None = None
+        self._committer = CommitterThread(site.metadata)
+
+    async def start(self) -> None:
+        """Returns when requests are answered. Raises OSError, MetaUnavailable."""
+        self._committer.start()
+        await self._gateway.start()
+        self._maintenance = asyncio.get_running_loop().create_task(maintain(self._site, self._stop))
+
+    def reload(self) -> None:
+        self._gateway.reload()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """The same order as between processes: requests, maintenance, then the committer."""
+        await self._gateway.drain(grace_seconds)
+        self._stop.set()
+        if self._maintenance is not None:
+            await self._maintenance
+        await self._committer.stop()
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, callback: object) -> None:
+    """Call it on the loop, from another thread; a loop that has ended needs no call."""
+    assert callable(callback)
+    try:
+        loop.call_soon_threadsafe(callback)
+    except RuntimeError:
+        pass
