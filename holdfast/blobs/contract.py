@@ -96,8 +96,9 @@ class BlobStore(Protocol):
         """Remove what is left of a deleted bucket's directory. Idempotent."""
 
     def sweep(self, older_than_seconds: float) -> AsyncIterator[tuple[BlobAddress, int]]:
-        """(address, size) of every published file whose mtime is older; for fsck and the collector.
+        """(address, size) of every file that was published longer ago; for fsck and the collector.
 
+        A link counts from when it was made, however old the bytes are: its commit may be on the way.
         Also removes stale files in `tmp/` that are older.
         """
 

@@ -68,7 +68,7 @@ def remove_tree(path: str, ops: FileOps, depth_max: int = DEPTH_MAX) -> Iterator
 
 
 def old_blobs(buckets: str, older_than_seconds: float) -> Generator[list[tuple[BlobAddress, int]]]:
-    """Batches of (address, size) of blobs whose mtime is older. A batch may be empty."""
+    """Batches of (address, size) of blobs written and placed before that. A batch may be empty."""
     before = time.time() - older_than_seconds
     batch: list[tuple[BlobAddress, int]] = []
     seen = 0
@@ -109,7 +109,8 @@ def _old_blob(
         state = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(state.st_mode) or state.st_mtime >= before:
+    # A link shares its source's mtime, however old; the ctime is that of the newest address.
+    if not stat.S_ISREG(state.st_mode) or max(state.st_mtime, state.st_ctime) >= before:
         return None
     return BlobAddress(bucket_dir, named[0], named[1]), state.st_size
 

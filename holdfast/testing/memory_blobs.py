@@ -106,7 +106,7 @@ class MemoryBlobStore:
         data = self._get(source)
         address = BlobAddress(bucket_dir, source.sha256, new_blob_number())
         self.blobs[address] = data
-        self._written[address] = self._written[source]
+        self._written[address] = time.time()
         return address
 
     async def remove(self, address: BlobAddress) -> None:

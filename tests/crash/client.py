@@ -1,5 +1,5 @@
-"""A small S3 client for the crash test: one connection, no retries, so that it is always known which
-request was answered and which was not."""
+"""A small S3 client for the crash test: one connection, no retries, so that it is always known
+which request was answered and which was not."""
 
 from __future__ import annotations
 

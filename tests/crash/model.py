@@ -35,14 +35,20 @@ class Value(NamedTuple):
 State = Value | None
 
 
+def _fits(state: State, seen: State) -> bool:
+    if state is None or seen is None:
+        return state is seen
+    return state.matches(seen)
+
+
 def value_of(body: bytes, etag: str | None = None) -> Value:
     md5 = hashlib.md5(body, usedforsecurity=False).hexdigest() if etag is None else etag
     return Value(hashlib.sha256(body).hexdigest(), len(body), md5)
 
 
 class Contents:
-    """The bodies that writers choose from. The large ones are few, so that many keys of both buckets
-    share their content and every kind of reference count is at work."""
+    """The bodies that writers choose from. The large ones are few, so that many keys of both
+    buckets share their content and every kind of reference count is at work."""
 
     def __init__(self, seed: int) -> None:
         chance = random.Random(seed)
@@ -98,16 +104,12 @@ class Expectations:
             self._allowed[place] = self._allowed[place][:1]
 
     def check(self, place: Place, seen: State, settle: bool) -> str:
-        """Compare with what was read; "" when it is allowed. With `settle` nothing is on its way any
-        more, so what was read is from now on what is there."""
+        """Compare with what was read; "" when it is allowed. With `settle` nothing is on its way
+        any more, so what was read is from now on what is there."""
         with self._lock:
             allowed = self._allowed[place]
             for state in allowed:
-                if state is None or seen is None:
-                    fits = state is seen
-                else:
-                    fits = state.matches(seen)
-                if fits:
+                if _fits(state, seen):
                     if settle:
                         self._allowed[place] = (seen,)
                     return ""

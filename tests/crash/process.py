@@ -3,6 +3,7 @@ them, are ever signalled, each by its pid."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import os
@@ -14,6 +15,10 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+
+from holdfast.config import load
+from holdfast.maintenance.fsck import FsckReport
+from holdfast.server import offline
 
 ACCESS_KEY = "crashtest"
 SECRET_KEY = "crash test secret"
@@ -133,6 +138,11 @@ class ServerProcess:
             raise ServerFault(f"it does not stop:\n{self.log_tail()}") from None
         if status != 0:
             raise ServerFault(f"it stopped with status {status}:\n{self.log_tail()}")
+
+    def fsck(self, reclaim: bool) -> FsckReport:
+        """Check the stopped server's DATA, every byte of it."""
+        settings = load({"data": str(self.data)}, environ={}).settings
+        return asyncio.run(offline.check(settings, content=True, reclaim=reclaim))
 
     def destroy(self) -> None:
         """Leave nothing behind, whatever state it is in."""

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from holdfast.maintenance.fsck import FsckReport
-from holdfast.maintenance.offline import run_fsck
 from tests.crash.client import Client, Unanswered, list_objects
 from tests.crash.model import BUCKETS, Contents, Place, State
 from tests.crash.process import ACCESS_KEY, SECRET_KEY, ServerFault, ServerProcess
@@ -151,7 +150,9 @@ class CrashRun:
         """Every key of every writer, and the listings. The writers rest."""
         with ThreadPoolExecutor(len(self._writers)) as pool:
             seen: dict[Place, State] = {}
-            for states in pool.map(lambda writer: self._compare_keys(writer, settle), self._writers):
+            for states in pool.map(
+                lambda writer: self._compare_keys(writer, settle), self._writers
+            ):
                 seen |= states
         self.outcome.reads_compared += len(seen)
         if settle:
@@ -184,7 +185,9 @@ class CrashRun:
                 if entry != (None if state is None else (state.etag, state.size)):
                     self.outcome.losses.append(f"{place}: GET shows {state}, the listing {entry}")
             for key, entry in listed.items():
-                self.outcome.losses.append(f"{bucket}/{key!r} is listed and nobody wrote it: {entry}")
+                self.outcome.losses.append(
+                    f"{bucket}/{key!r} is listed and nobody wrote it: {entry}"
+                )
         client.close()
 
     def _fsck(self) -> None:
@@ -202,7 +205,7 @@ class CrashRun:
         self._compare(settle=True)
 
     def _run_fsck(self, reclaim: bool) -> FsckReport:
-        report = run_fsck(self.server.data, content=True, reclaim=reclaim)
+        report = self.server.fsck(reclaim)
         self.outcome.fsck_runs += 1
         if report.damage_count or report.repairable:
             self.outcome.losses.append(f"fsck: {report.lines()}")

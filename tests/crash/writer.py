@@ -56,7 +56,7 @@ class Gate:
             self._condition.notify_all()
 
     def close(self) -> None:
-        """Returns once every writer rests; each request ends by itself, at the latest by time-out."""
+        """Returns once every writer rests; each request ends, at the latest by its time-out."""
         with self._condition:
             self._open = False
             while self._working:
@@ -322,7 +322,9 @@ class Writer(threading.Thread):
 
     def _expect(self, answer: Answer, status: int, place: Place) -> None:
         if answer.status != status:
-            raise Violation(f"{place} answered {answer.status}, not {status}: {answer.body[:500]!r}")
+            raise Violation(
+                f"{place} answered {answer.status}, not {status}: {answer.body[:500]!r}"
+            )
 
     def _acknowledge(self, place: Place) -> None:
         self.expected.acknowledged(place)
