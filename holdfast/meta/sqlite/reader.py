@@ -1,0 +1,240 @@
+"""Reads, straight from the database through a read-only connection of this process.
+
+Rule: a read never waits for another process, so none of these coroutines ever suspends. A call that
+needs more than one statement runs in one read transaction; every statement is read to its end or
+reset at once, so that no snapshot outlives its call and holds back the WAL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from holdfast.meta.contract import Found, Problem
+from holdfast.meta.records import Blob, Bucket, ListPage, Part, Upload
+from holdfast.meta.sqlite.check import check
+from holdfast.meta.sqlite.counters import Counters
+from holdfast.meta.sqlite.listing import list_objects
+from holdfast.meta.sqlite.rows import (
+    BLOB_COLUMNS,
+    BUCKET_COLUMNS,
+    PART_COLUMNS,
+    UPLOAD_COLUMNS,
+    VERSION_COLUMNS,
+    unpack_blob,
+    unpack_bucket,
+    unpack_part,
+    unpack_upload,
+    unpack_version,
+)
+from holdfast.meta.sqlite.schema import BUSY_MS_MAX, check_library
+from holdfast.meta.sqlite.state import DIRECTORY_IS_EMPTY
+
+BUCKETS_CACHED_MAX = 10_000
+CACHE_BYTES_MAX = 16 << 20
+NULL_VERSION = -1
+
+_BLOB_AT = 15  # where the blob's columns begin behind VERSION_COLUMNS
+_DATA_AT = _BLOB_AT + 7
+_PART_BLOB_AT = 9
+
+_BLOB_JOIN = "LEFT JOIN blobs b ON b.id = v.blob_id"
+_DATA_JOIN = "LEFT JOIN inline i ON i.seq = v.seq AND v.blob_id IS NULL AND v.parts_id IS NULL"
+_KEY = "WHERE v.bucket_id = ? AND v.key = ?"
+_PLAIN = f"SELECT {VERSION_COLUMNS}, {BLOB_COLUMNS}, NULL FROM %s v {_BLOB_JOIN} {_KEY}"
+_WITH_DATA = (
+    f"SELECT {VERSION_COLUMNS}, {BLOB_COLUMNS}, i.data FROM %s v {_BLOB_JOIN} {_DATA_JOIN} {_KEY}"
+)
+
+
+class SqliteReader:
+    """Implements MetaReader. Made after forking, once the committer has opened the database."""
+
+    def __init__(self, path: Path, counters: Counters) -> None:
+        check_library()
+        self._counters = counters
+        self._connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        self._connection.set_busy_timeout(BUSY_MS_MAX)
+        self._connection.pragma("cache_size", -(CACHE_BYTES_MAX // 1024))
+        self._run = self._connection.cursor().execute
+        self._config = -1
+        self._buckets: dict[str, Bucket | None] = {}
+        self._owners: dict[int, str] = {}  # a bucket's owner never changes, nor is its id reused
+
+    def close_reader(self) -> None:
+        self._connection.close()
+
+    def _rows(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
+        return self._run(sql, values).fetchall()
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        self._run("BEGIN")
+        try:
+            yield
+        finally:
+            self._run("COMMIT")
+
+    # -- buckets -------------------------------------------------------------------------------
+
+    async def bucket(self, name: str) -> Bucket | None:
+        config = self._counters.config  # read before the row: a change in between shows later
+        if config != self._config or len(self._buckets) > BUCKETS_CACHED_MAX:
+            self._buckets.clear()
+            self._config = config
+        try:
+            return self._buckets[name]
+        except KeyError:
+            pass
+        rows = self._rows(
+            f"SELECT {BUCKET_COLUMNS} FROM buckets WHERE name = ? AND deleted_ms IS NULL", (name,)
+        )
+        found = self._buckets[name] = unpack_bucket(rows[0]) if rows else None
+        return found
+
+    async def list_buckets(
+        self, owner: str | None, prefix: str = "", after: str = "", limit: int = 10_000
+    ) -> list[Bucket]:
+        whose = "" if owner is None else "AND owner = :owner "
+        rows = self._rows(
+            f"SELECT {BUCKET_COLUMNS} FROM buckets WHERE deleted_ms IS NULL {whose}"
+            "AND name > :after AND name >= :prefix AND substr(name, 1, length(:prefix)) = :prefix"
+            " ORDER BY name LIMIT :limit",
+            {"owner": owner, "after": after, "prefix": prefix, "limit": limit},
+        )
+        return [unpack_bucket(row) for row in rows]
+
+    def _owner(self, bucket_id: int) -> str:
+        owner = self._owners.get(bucket_id)
+        if owner is None:
+            rows = self._rows("SELECT owner FROM buckets WHERE id = ?", (bucket_id,))
+            if not rows:
+                return ""
+            if len(self._owners) >= BUCKETS_CACHED_MAX:
+                self._owners.clear()
+            owner = self._owners[bucket_id] = rows[0][0]
+        return owner
+
+    # -- versions ------------------------------------------------------------------------------
+
+    async def find(
+        self, bucket_id: int, key: bytes, seq: int = 0, with_data: bool = False
+    ) -> Found | None:
+        select = _WITH_DATA if with_data else _PLAIN
+        if seq == 0:
+            # Nearly always this one statement is all.
+            rows = self._rows(select % "objects", (bucket_id, key))
+            if rows:
+                return self._found(bucket_id, rows[0])
+            return self._find_marker(bucket_id, key, select)
+        which, values = " AND v.seq = ?", (bucket_id, key, seq)
+        if seq == NULL_VERSION:
+            which, values = " AND v.is_null = ?", (bucket_id, key, 1)
+        with self._snapshot():
+            for table in ("objects", "versions"):
+                rows = self._rows(select % table + which, values)
+                if rows:
+                    return self._found(bucket_id, rows[0])
+        return None
+
+    def _find_marker(self, bucket_id: int, key: bytes, select: str) -> Found | None:
+        """The key had no current row a moment ago: look at both tables in one snapshot."""
+        newest = " ORDER BY v.seq DESC LIMIT 1"
+        with self._snapshot():
+            rows = self._rows(select % "objects", (bucket_id, key))
+            if not rows:
+                rows = self._rows(select % "versions" + newest, (bucket_id, key))
+            return self._found(bucket_id, rows[0]) if rows else None
+
+    def _found(self, bucket_id: int, row: tuple[Any, ...]) -> Found:
+        blob = None
+        if row[_BLOB_AT] is not None:
+            blob = unpack_blob(row[_BLOB_AT:_DATA_AT])
+        owner = "" if row[5] is not None else self._owner(bucket_id)
+        return Found(unpack_version(bucket_id, row, blob, owner), row[_DATA_AT])
+
+    async def list_objects(
+        self, bucket_id: int, prefix: bytes, delimiter: bytes, after: bytes, limit: int
+    ) -> ListPage:
+        owner = self._owner(bucket_id)
+        if not delimiter:
+            return list_objects(self._run, bucket_id, owner, prefix, delimiter, after, limit)
+        with self._snapshot():
+            return list_objects(self._run, bucket_id, owner, prefix, delimiter, after, limit)
+
+    async def inline_data(self, seq: int) -> bytes | None:
+        rows = self._rows("SELECT data FROM inline WHERE seq = ?", (seq,))
+        return rows[0][0] if rows else None
+
+    # -- parts and uploads ---------------------------------------------------------------------
+
+    async def parts(self, parts_id: int, after_number: int = 0, limit: int = 10_000) -> list[Part]:
+        columns = ", ".join(f"p.{column.strip()}" for column in PART_COLUMNS.split(","))
+        rows = self._rows(
+            f"SELECT {columns}, {BLOB_COLUMNS} FROM parts p"
+            " LEFT JOIN blobs b ON b.id = p.blob_id"
+            " WHERE p.parts_id = ? AND p.number > ? ORDER BY p.number LIMIT ?",
+            (parts_id, after_number, limit),
+        )
+        return [unpack_part(row, _blob_of(row)) for row in rows]
+
+    async def upload(self, bucket_id: int, upload_id: int) -> Upload | None:
+        rows = self._rows(
+            f"SELECT {UPLOAD_COLUMNS} FROM uploads WHERE id = ? AND bucket_id = ?",
+            (upload_id, bucket_id),
+        )
+        return unpack_upload(rows[0]) if rows else None
+
+    async def expired_uploads(self, before_ms: int, limit: int) -> list[Upload]:
+        rows = self._rows(
+            f"SELECT {UPLOAD_COLUMNS} FROM uploads WHERE initiated_ms < ?"
+            " ORDER BY initiated_ms LIMIT ?",
+            (before_ms, limit),
+        )
+        return [unpack_upload(row) for row in rows]
+
+    async def document(self, bucket_id: int, kind: str) -> bytes | None:
+        rows = self._rows(
+            "SELECT body FROM documents WHERE bucket_id = ? AND kind = ?", (bucket_id, kind)
+        )
+        return rows[0][0] if rows else None
+
+    # -- for the collector ---------------------------------------------------------------------
+
+    async def going_blobs(self, before_ms: int, limit: int) -> list[tuple[Blob, str]]:
+        rows = self._rows(
+            f"SELECT {BLOB_COLUMNS}, k.name || '-' || k.id FROM blobs b"
+            " JOIN buckets k ON k.id = b.bucket_id"
+            " WHERE b.gone_ms < ? ORDER BY b.gone_ms LIMIT ?",
+            (before_ms, limit),
+        )
+        return [(unpack_blob(row[:7]), row[7]) for row in rows]
+
+    async def blobs_after(self, blob_id: int, limit: int) -> list[tuple[Blob, str, int]]:
+        rows = self._rows(
+            f"SELECT {BLOB_COLUMNS}, k.name || '-' || k.id, b.refs FROM blobs b"
+            " JOIN buckets k ON k.id = b.bucket_id"
+            " WHERE b.id > ? AND b.gone_ms IS NULL ORDER BY b.id LIMIT ?",
+            (blob_id, limit),
+        )
+        return [(unpack_blob(row[:7]), row[7], row[8]) for row in rows]
+
+    async def deleted_bucket_directories(self, limit: int) -> list[str]:
+        rows = self._rows(
+            "SELECT k.name || '-' || k.id FROM buckets k WHERE k.deleted_ms IS NOT NULL"
+            f" AND {DIRECTORY_IS_EMPTY} ORDER BY k.id LIMIT ?",
+            (limit,),
+        )
+        return [row[0] for row in rows]
+
+    async def check(self) -> list[Problem]:
+        with self._snapshot():
+            return check(self._run)
+
+
+def _blob_of(row: tuple[Any, ...]) -> Blob | None:
+    return unpack_blob(row[_PART_BLOB_AT:]) if row[_PART_BLOB_AT] is not None else None
