@@ -45,7 +45,7 @@ class Content:
             state.update(block)
             left -= len(block)
         self._state: _Hash = state
-        self.digest = ""
+        self.digest = self.renew()
 
     def renew(self) -> str:
         """Make it new content; its SHA-256 in hex."""
@@ -102,13 +102,13 @@ def _transfer(
 
 
 def _send_content(sock: socket.socket, content: Content) -> str | None:
-    """None once all is sent; else what cut it short (the server may have refused early)."""
+    """None once all is sent; else what cut it short. A server that refuses may still say why."""
     content.file.seek(0)
     try:
-        sent = sock.sendfile(content.file, 0, content.size)
+        sock.sendfile(content.file, 0, content.size)
     except (BrokenPipeError, ConnectionResetError) as error:
         return f"socket: {error.strerror}"
-    return None if sent == content.size else f"only {sent} bytes sent"
+    return None
 
 
 def _receive(sock: socket.socket, digest: _Hash | None) -> ResponseReader:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from bench.endpoint import Endpoint, parse_endpoint
@@ -21,8 +23,15 @@ def response(status: int, body: bytes = b"", *headers: str) -> bytes:
 
 
 @contextlib.contextmanager
-def far_end(answer: Answer) -> Iterator[Endpoint]:
-    """Serve until the block ends; yields an endpoint that points there."""
+def far_end(answer: Answer, certificate: Path | None = None) -> Iterator[Endpoint]:
+    """Serve until the block ends; yields an endpoint that points there.
+
+    certificate: a PEM file with key and certificate; then it speaks TLS.
+    """
+    tls: ssl.SSLContext | None = None
+    if certificate:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threads: list[threading.Thread] = []
         open_sockets: list[socket.socket] = []
@@ -34,7 +43,7 @@ def far_end(answer: Answer) -> Iterator[Endpoint]:
                 except OSError:
                     return
                 open_sockets.append(sock)
-                threads.append(threading.Thread(target=_serve, args=(sock, answer)))
+                threads.append(threading.Thread(target=_serve, args=(sock, answer, tls)))
                 threads[-1].start()
 
         acceptor = threading.Thread(target=accept)
@@ -42,7 +51,10 @@ def far_end(answer: Answer) -> Iterator[Endpoint]:
         port = listener.getsockname()[1]
         try:
             yield parse_endpoint(
-                f"far=http://127.0.0.1:{port},access,secret", "us-east-1", allow_remote=False
+                f"far=http{'s' if certificate else ''}://127.0.0.1:{port},access,secret",
+                "us-east-1",
+                allow_remote=False,
+                tls=ssl.create_default_context(cafile=certificate) if certificate else None,
             )
         finally:
             listener.shutdown(socket.SHUT_RDWR)
@@ -54,8 +66,11 @@ def far_end(answer: Answer) -> Iterator[Endpoint]:
                 thread.join()
 
 
-def _serve(sock: socket.socket, answer: Answer) -> None:
-    with sock, sock.makefile("rb") as stream, contextlib.suppress(OSError):
+def _serve(plain: socket.socket, answer: Answer, tls: ssl.SSLContext | None) -> None:
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        stack.enter_context(plain)
+        sock = stack.enter_context(tls.wrap_socket(plain, server_side=True)) if tls else plain
+        stream = stack.enter_context(sock.makefile("rb"))
         while line := stream.readline():
             method, target, _ = line.decode().split(" ", 2)
             head = b"".join(iter(stream.readline, b"\r\n"))

@@ -25,7 +25,7 @@ def measure(answer: Answer, tmp_path: Path, *arguments: str) -> tuple[Result, di
     with far_end(answer) as endpoint:
         result = bench(
             endpoint,
-            *("--seconds", "0.2", "--repeat", "2", "--connections", "4", "--json", str(file)),
+            *("--seconds", "0.2", "--repeat", "1", "--connections", "4", "--json", str(file)),
             *("--objects", "20", "--keys", "40", "--probe-dir", str(tmp_path)),
             *arguments,
         )

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
+import ipaddress
 import itertools
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from bench.endpoint import Endpoint
-from bench.load import ERRORS_MAX, Address, Expectation, Outcome, Request, run_load
+from bench.load import Address, Expectation, Outcome, Request, run_load
 from bench.stream import Content, download, upload
 from tests.bench.far_end import Answer, far_end, response
 
@@ -90,9 +99,10 @@ def test_what_is_not_the_right_answer_is_counted(raw: bytes | None, error: str) 
     assert outcome.answered == 9
 
 
-def test_errors_end_the_run() -> None:
-    outcome = run(lambda *_: response(500), 10 * ERRORS_MAX, connections=1)
-    assert outcome.errors == {"status 500": ERRORS_MAX}
+def test_errors_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.load.ERRORS_MAX", 20)
+    outcome = run(lambda *_: response(500), 200, connections=1)
+    assert outcome.errors == {"status 500": 20}
 
 
 def test_a_server_that_closes_politely_is_asked_again() -> None:
@@ -166,3 +176,64 @@ def test_an_upload_refused_early_is_no_upload() -> None:
     content.close()
     assert outcome.answered == 0
     assert outcome.errors.total() == 1
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that signs itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "far end")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "far-end.pem"
+    plain = serialization.NoEncryption()
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    path.write_bytes(key.private_bytes(encoding, form, plain) + made.public_bytes(encoding))
+    return path
+
+
+def test_the_same_over_tls(certificate: Path) -> None:
+    body = bytes(300_000)
+    sizes: list[int] = []
+
+    def answer(method: str, target: str, received: bytes) -> bytes:
+        sizes.append(len(received))
+        return response(200, body)
+
+    content = Content(1024 * 1024)
+    with far_end(answer, certificate) as endpoint:
+        head = endpoint.signer().head("PUT", "/b/k", length=8 * 1024 * 1024)
+        outcome = run_load(
+            endpoint.address,
+            iter([(head, bytes(8 * 1024 * 1024))] * 4),
+            Expectation(body_bytes=len(body)),
+            connections=2,
+            seconds=_SECONDS,
+        )
+        assert endpoint.call("GET", "/b/k") == (200, body)
+        stream = upload(
+            endpoint.address, endpoint.signer().head("PUT", "/b/k", length=content.size), content
+        )
+    content.close()
+    assert (outcome.answered, dict(outcome.errors)) == (4, {})
+    assert (stream.answered, dict(stream.errors)) == (1, {})
+    assert sizes == [8 * 1024 * 1024] * 4 + [0, content.size]
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> None:
+    with far_end(lambda *_: response(200), certificate) as endpoint:
+        address = replace(endpoint.address, tls=ssl.create_default_context())
+        with pytest.raises(ssl.SSLCertVerificationError):
+            run_load(address, gets(endpoint, 1), Expectation(), connections=1, seconds=_SECONDS)
