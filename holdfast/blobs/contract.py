@@ -98,7 +98,7 @@ class BlobStore(Protocol):
     def sweep(self, older_than_seconds: float) -> AsyncIterator[tuple[BlobAddress, int]]:
         """(address, size) of every file that was published longer ago; for fsck and the collector.
 
-        A link counts from when it was made, however old the bytes are: its commit may be on the way.
+        A link counts from when it was made, however old its bytes: its commit may be on the way.
         Also removes stale files in `tmp/` that are older.
         """
 

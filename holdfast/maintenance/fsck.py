@@ -39,8 +39,6 @@ class FsckReport:
     blob_bytes: int = 0
     damage: list[str] = field(default_factory=list)
     damage_count: int = 0
-    #: things of the metadata that the store puts right by itself
-    repairable: list[str] = field(default_factory=list)
     garbage_files: int = 0
     garbage_bytes: int = 0
     going_blobs: int = 0
@@ -56,7 +54,7 @@ class FsckReport:
     @property
     def clean(self) -> bool:
         """Neither damage nor garbage."""
-        return not (self.damage_count or self.repairable or self.garbage_files or self.going_blobs)
+        return not (self.damage_count or self.garbage_files or self.going_blobs)
 
     def add_damage(self, text: str) -> None:
         self.damage_count += 1
@@ -70,7 +68,6 @@ class FsckReport:
         lines += [f"DAMAGE {text}" for text in self.damage]
         if self.damage_count > len(self.damage):
             lines.append(f"DAMAGE and {self.damage_count - len(self.damage)} more")
-        lines += [f"repairable: {text}" for text in self.repairable]
         if self.garbage_files:
             lines.append(f"garbage: {self.garbage_files} files without a row, "
                          f"{self.garbage_bytes} bytes")  # fmt: skip
@@ -96,7 +93,6 @@ class FsckReport:
             "blob_bytes": self.blob_bytes,
             "damage": self.damage,
             "damage_count": self.damage_count,
-            "repairable": self.repairable,
             "garbage_files": self.garbage_files,
             "garbage_bytes": self.garbage_bytes,
             "going_blobs": self.going_blobs,
@@ -121,11 +117,7 @@ async def fsck(
     started = time.monotonic()
     report = FsckReport(content)
     for problem in await meta.check():
-        text = f"{problem.kind}: {problem.detail}"
-        if problem.repairable:
-            report.repairable.append(text)
-        else:
-            report.add_damage(text)
+        report.add_damage(f"metadata: {problem.kind}: {problem.detail}")
     await _check_blobs(meta, blobs, report, progress)
     await _count_garbage(meta, blobs, report)
     if reclaim and not report.damage_count:

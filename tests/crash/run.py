@@ -207,7 +207,7 @@ class CrashRun:
     def _run_fsck(self, reclaim: bool) -> FsckReport:
         report = self.server.fsck(reclaim)
         self.outcome.fsck_runs += 1
-        if report.damage_count or report.repairable:
+        if report.damage_count:
             self.outcome.losses.append(f"fsck: {report.lines()}")
         return report
 

@@ -15,7 +15,7 @@ DAY_SECONDS = 86_400.0
 
 
 def test_a_link_to_old_content_is_young(tmp_path: Path) -> None:
-    """A copy links first and commits after: between the two, the sweep must leave the link alone."""
+    """A copy links first and commits after: until then the sweep must leave the link alone."""
     store = FileBlobStore(tmp_path, direct=False)
     store.prepare()
 

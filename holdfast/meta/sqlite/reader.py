@@ -37,6 +37,7 @@ from holdfast.meta.sqlite.state import DIRECTORY_IS_EMPTY
 BUCKETS_CACHED_MAX = 10_000
 CACHE_BYTES_MAX = 16 << 20
 NULL_VERSION = -1
+BUCKET_ID_DIGITS_MAX = 18  # what SQLite's integers can hold
 
 _BLOB_AT = 15  # where the blob's columns begin behind VERSION_COLUMNS
 _DATA_AT = _BLOB_AT + 7
@@ -49,6 +50,7 @@ _PLAIN = f"SELECT {VERSION_COLUMNS}, {BLOB_COLUMNS}, NULL FROM %s v {_BLOB_JOIN}
 _WITH_DATA = (
     f"SELECT {VERSION_COLUMNS}, {BLOB_COLUMNS}, i.data FROM %s v {_BLOB_JOIN} {_DATA_JOIN} {_KEY}"
 )
+_FILE = "SELECT 1 FROM blobs b WHERE b.bucket_id = :bucket_id AND b.sha256 = :sha256 AND b.n = :n"
 
 
 class SqliteReader:
@@ -222,6 +224,20 @@ class SqliteReader:
             (blob_id, limit),
         )
         return [(unpack_blob(row[:7]), row[7], row[8]) for row in rows]
+
+    async def has_blob(self, bucket_dir: str, sha256: bytes, n: int) -> bool:
+        name, _, number = bucket_dir.rpartition("-")
+        if not number.isascii() or not number.isdigit() or len(number) > BUCKET_ID_DIGITS_MAX:
+            return False
+        bucket_id = int(number)
+        # Two indexes, one for each half: none covers live and going rows together.
+        rows = self._rows(
+            f"SELECT 1 FROM ({_FILE} AND b.gone_ms IS NULL UNION ALL"
+            f" {_FILE} AND b.gone_ms IS NOT NULL) JOIN buckets k ON k.id = :bucket_id"
+            " WHERE k.name = :name LIMIT 1",
+            {"bucket_id": bucket_id, "sha256": sha256, "n": n, "name": name},
+        )
+        return bool(rows)
 
     async def deleted_bucket_directories(self, limit: int) -> list[str]:
         rows = self._rows(

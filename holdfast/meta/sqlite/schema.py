@@ -80,7 +80,7 @@ CREATE TABLE blobs (
 ) STRICT;
 CREATE UNIQUE INDEX blobs_live ON blobs (bucket_id, sha256) WHERE gone_ms IS NULL;
 CREATE INDEX blobs_going ON blobs (gone_ms) WHERE gone_ms IS NOT NULL;
-CREATE INDEX blobs_going_of ON blobs (bucket_id) WHERE gone_ms IS NOT NULL;
+CREATE INDEX blobs_going_of ON blobs (bucket_id, sha256) WHERE gone_ms IS NOT NULL;
 
 -- lists of parts: of uploads and of versions; going: nothing uses it, its parts are to be reaped
 CREATE TABLE part_lists (
