@@ -8,7 +8,7 @@ from holdfast.http.message import Request, Response
 from holdfast.meta.records import ObjectVersion
 from holdfast.s3.dates import http_date
 from holdfast.s3.errors import S3Error
-from holdfast.s3.xml import DECLARATION, XML_TYPE, element
+from holdfast.s3.xml import DECLARATION, XML_TYPE, element, legible
 
 #: system metadata in S3's own spelling; kept and returned as sent
 SYSTEM_HEADERS = {
@@ -26,10 +26,10 @@ def error_response(request: Request, error: S3Error) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"""
     if error.status == 304:
         return Response(304, error.headers)
-    fields = "".join(element(name, value) for name, value in error.fields.items())
+    fields = "".join(element(name, legible(value)) for name, value in error.fields.items())
     body = (
-        f"{DECLARATION}<Error>{element('Code', error.code)}{element('Message', error.message)}"
-        f"{fields}{element('Resource', unquote(request.path))}"
+        f"{DECLARATION}<Error>{element('Code', error.code)}{element('Message', legible(error.message))}"
+        f"{fields}{element('Resource', legible(unquote(request.path)))}"
         f"{element('RequestId', request.id)}<HostId>holdfast</HostId></Error>"
     ).encode("utf-8", "replace")
     return Response(error.status, [*error.headers, XML_TYPE], body)

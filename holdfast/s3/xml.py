@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from holdfast.s3.errors import S3Error
@@ -29,6 +30,15 @@ def escape(text: str) -> str:
 
 def element(name: str, text: str) -> str:
     return f"<{name}>{escape(text)}</{name}>"
+
+
+# what no XML 1.0 document may hold, not even as a reference (section 2.2)
+_UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def legible(text: str) -> str:
+    """Text for a document that must parse whatever is in it: what XML can't hold becomes `%XX`."""
+    return _UNWRITABLE.sub(lambda match: quote(match.group(), errors="replace"), text)
 
 
 def document(root: str, inner: str) -> bytes:

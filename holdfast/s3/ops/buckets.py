@@ -8,6 +8,7 @@ from holdfast.http.message import Response
 from holdfast.meta.commands import BucketCreated, CreateBucket, DeleteBucket, Refused
 from holdfast.s3 import xml
 from holdfast.s3.call import Call
+from holdfast.s3.checksums import HEADERS
 from holdfast.s3.dates import iso_date
 from holdfast.s3.errors import S3Error
 from holdfast.s3.names import decode_token, encode_token, is_bucket_name
@@ -83,7 +84,7 @@ class CreateBucketInput(Input):
     pass
 
 
-@operation("CreateBucket", "PUT", BUCKET)
+@operation("CreateBucket", "PUT", BUCKET, takes=HEADERS)
 async def create_bucket(call: Call, inp: CreateBucketInput) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
 

@@ -18,6 +18,7 @@ from holdfast.meta.commands import (
 from holdfast.meta.records import Bucket
 from holdfast.s3 import xml
 from holdfast.s3.call import Call
+from holdfast.s3.checksums import HEADERS
 from holdfast.s3.conditions import bare_etag
 from holdfast.s3.dates import parse_any_date
 from holdfast.s3.errors import ERRORS, S3Error
@@ -83,7 +84,9 @@ class DeleteObjectsInput(Input):
     pass
 
 
-@operation("DeleteObjects", "POST", BUCKET, query=("delete",), action="s3:DeleteObject")
+@operation(
+    "DeleteObjects", "POST", BUCKET, query=("delete",), action="s3:DeleteObject", takes=HEADERS
+)
 async def delete_objects(call: Call, inp: DeleteObjectsInput) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 
