@@ -23,6 +23,7 @@ from holdfast.s3.checksums import (
     decode_digest,
 )
 from holdfast.s3.errors import S3Error
+from holdfast.s3.numbers import whole_number
 
 #: encoded bytes pulled at once from an aws-chunked body
 STAGING_BYTES = 64 * 1024
@@ -263,10 +264,10 @@ def _content_md5(headers: dict[str, str]) -> bytes | None:
 
 
 def _decoded_length(headers: dict[str, str]) -> int:
-    text = headers.get("x-amz-decoded-content-length", "")
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+    length = whole_number(headers.get("x-amz-decoded-content-length", ""))
+    if length is None:
         raise S3Error("MissingContentLength")
-    return int(text)
+    return length
 
 
 def _trailer_names(headers: dict[str, str]) -> tuple[str, ...]:

@@ -28,8 +28,9 @@ def error_response(request: Request, error: S3Error) -> Response:
         return Response(304, error.headers)
     fields = "".join(element(name, legible(value)) for name, value in error.fields.items())
     body = (
-        f"{DECLARATION}<Error>{element('Code', error.code)}{element('Message', legible(error.message))}"
-        f"{fields}{element('Resource', legible(unquote(request.path)))}"
+        f"{DECLARATION}<Error>{element('Code', error.code)}"
+        f"{element('Message', legible(error.message))}{fields}"
+        f"{element('Resource', legible(unquote(request.path)))}"
         f"{element('RequestId', request.id)}<HostId>holdfast</HostId></Error>"
     ).encode("utf-8", "replace")
     return Response(error.status, [*error.headers, XML_TYPE], body)

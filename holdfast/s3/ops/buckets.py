@@ -12,6 +12,7 @@ from holdfast.s3.checksums import HEADERS
 from holdfast.s3.dates import iso_date
 from holdfast.s3.errors import S3Error
 from holdfast.s3.names import decode_token, encode_token, is_bucket_name
+from holdfast.s3.numbers import whole_number
 from holdfast.s3.operation import BUCKET, SERVICE, Input, Query, operation
 from holdfast.s3.payload import read_document
 from holdfast.s3.xml import XML_BODY_BYTES_MAX, element
@@ -20,14 +21,15 @@ LIST_BUCKETS_MAX = 10_000
 
 
 def _max_buckets(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= LIST_BUCKETS_MAX):
+    number = whole_number(text)
+    if number is None or not 1 <= number <= LIST_BUCKETS_MAX:
         raise S3Error(
             "InvalidArgument",
             f"max-buckets must be between 1 and {LIST_BUCKETS_MAX}.",
             ArgumentName="max-buckets",
             ArgumentValue=text,
         )
-    return int(text)
+    return number
 
 
 class ListBucketsInput(Input):

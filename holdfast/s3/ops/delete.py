@@ -23,6 +23,7 @@ from holdfast.s3.conditions import bare_etag
 from holdfast.s3.dates import parse_any_date
 from holdfast.s3.errors import ERRORS, S3Error
 from holdfast.s3.names import KEY_BYTES_MAX
+from holdfast.s3.numbers import whole_number
 from holdfast.s3.operation import BUCKET, OBJECT, Header, Input, Query, operation
 from holdfast.s3.ops.write import refusal
 from holdfast.s3.payload import read_document
@@ -39,9 +40,10 @@ def _moment_ms(text: str) -> int:
 
 
 def _size(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+    size = whole_number(text)
+    if size is None:
         raise S3Error("InvalidArgument", "The size is not a number of bytes.")
-    return int(text)
+    return size
 
 
 class DeleteObjectInput(Input):

@@ -12,22 +12,25 @@ from holdfast.s3.call import Call
 from holdfast.s3.dates import iso_date
 from holdfast.s3.errors import S3Error
 from holdfast.s3.names import decode_token, encode_token
+from holdfast.s3.numbers import whole_number
 from holdfast.s3.operation import BUCKET, Input, Query, operation
 from holdfast.s3.xml import element, escape
 
 LIST_KEYS_MAX = 1000
+INTEGER_MAX = 2**31 - 1
 
 
 def max_keys(text: str) -> int:
     """Larger numbers mean the maximum, as in S3. Raises InvalidArgument."""
-    if not (text.isascii() and text.isdigit()) or len(text) > 10 or int(text) > 2**31 - 1:
+    number = whole_number(text)
+    if number is None or number > INTEGER_MAX:
         raise S3Error(
             "InvalidArgument",
             "Provided max-keys not an integer or within integer range",
             ArgumentName="max-keys",
             ArgumentValue=text,
         )
-    return min(int(text), LIST_KEYS_MAX)
+    return min(number, LIST_KEYS_MAX)
 
 
 def encoding_type(text: str) -> bool:

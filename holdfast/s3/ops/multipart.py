@@ -45,7 +45,9 @@ from holdfast.s3.dates import iso_date
 from holdfast.s3.errors import S3Error
 from holdfast.s3.metadata import check_user_metadata, system_metadata
 from holdfast.s3.names import decode_upload_id, encode_upload_id
+from holdfast.s3.numbers import whole_number
 from holdfast.s3.operation import OBJECT, Header, Input, Query, operation
+from holdfast.s3.ops.listing import INTEGER_MAX
 from holdfast.s3.ops.write import (
     PUT_BYTES_MAX,
     ObjectMetadataInput,
@@ -138,14 +140,15 @@ async def _upload(call: Call, bucket: Bucket, upload_id: str) -> Upload:
 
 
 def _part_number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= PART_NUMBER_MAX):
+    number = whole_number(text)
+    if number is None or not 1 <= number <= PART_NUMBER_MAX:
         raise S3Error(
             "InvalidArgument",
             f"Part number must be an integer between 1 and {PART_NUMBER_MAX}, inclusive",
             ArgumentName="partNumber",
             ArgumentValue=text,
         )
-    return int(text)
+    return number
 
 
 class UploadPartInput(Input):
@@ -195,14 +198,15 @@ async def upload_part(call: Call, inp: UploadPartInput) -> Response:
 
 def _bounded(name: str) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit()) or int(text[:12]) > 2**31 - 1:
+        number = whole_number(text)
+        if number is None or number > INTEGER_MAX:
             raise S3Error(
                 "InvalidArgument",
                 f"Provided {name} not an integer or within integer range",
                 ArgumentName=name,
                 ArgumentValue=text,
             )
-        return int(text)
+        return number
 
     return parse
 
@@ -255,9 +259,10 @@ async def list_parts(call: Call, inp: ListPartsInput) -> Response:
 
 
 def _object_size(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+    size = whole_number(text)
+    if size is None:
         raise S3Error("InvalidRequest", "Value for x-amz-mp-object-size header is invalid.")
-    return int(text)
+    return size
 
 
 class CompleteMultipartUploadInput(Input):
@@ -329,11 +334,7 @@ def _named_parts(body: bytes) -> list[_Named]:
 
 def _named_part(entry: ElementTree.Element) -> _Named:
     number, etag = text_of(entry, "PartNumber"), text_of(entry, "ETag")
-    if (
-        number is None
-        or etag is None
-        or not (number.strip().isascii() and number.strip().isdigit())
-    ):
+    if number is None or etag is None or whole_number(number.strip()) is None:
         raise S3Error("MalformedXML")
     checksums = {name: value for name in ALGORITHMS if (value := text_of(entry, f"Checksum{name}"))}
     return _Named(_part_number(number.strip()), bare_etag(etag), checksums)
