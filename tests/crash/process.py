@@ -43,6 +43,7 @@ class ServerProcess:
         self.port = _free_port()
         self.kills: Counter[str] = Counter()
         self._arguments = arguments
+        self._killed: set[int] = set()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -100,7 +101,9 @@ class ServerProcess:
         """Kill one child; what it was is known from the log later."""
         children = self.children()
         if children:
-            _kill(children[number % len(children)])
+            pid = children[number % len(children)]
+            self._killed.add(pid)
+            _kill(pid)
 
     def kill_all(self) -> None:
         """Everything in one moment: the whole session's process group."""
@@ -153,7 +156,8 @@ class ServerProcess:
 
     def child_kills(self) -> Counter[str]:
         """The killed children by role, as the supervisor noted them."""
-        return Counter(role for role, _ in _DEATH.findall(self.log.read_text(errors="replace")))
+        deaths = _DEATH.findall(self.log.read_text(errors="replace"))
+        return Counter(role for role, pid in deaths if int(pid) in self._killed)
 
     def log_tail(self, lines: int = 30) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

@@ -84,7 +84,7 @@ class CrashRun:
 
     def run(self, kills: int, seconds: float) -> Outcome:
         """Until so many kills are done or the time is up, or something was lost."""
-        started = time.monotonic()
+        self._started = started = time.monotonic()
         try:
             self.server.start()
             self._make_buckets()
@@ -103,8 +103,9 @@ class CrashRun:
         finally:
             self._gate.end()
             self.server.destroy()
+            for writer in self._writers:
+                writer.join()
             self._count()
-            self.outcome.seconds = time.monotonic() - started
         return self.outcome
 
     def _make_buckets(self) -> None:
@@ -139,6 +140,7 @@ class CrashRun:
 
     def _count(self) -> None:
         outcome = self.outcome
+        outcome.seconds = time.monotonic() - self._started
         outcome.acknowledged = sum(writer.acknowledged for writer in self._writers)
         outcome.unanswered = sum(writer.unanswered for writer in self._writers)
         outcome.kinds = dict(self.server.kills + self.server.child_kills())

@@ -81,14 +81,14 @@ class Gate:
             self._condition.notify_all()
 
 
-class Writer(threading.Thread):
+class Writer:
     """`acknowledged` counts the successful writes, `unanswered` those with an unknown outcome."""
 
     def __init__(
         self, number: int, client: Client, contents: Contents, gate: Gate, seed: int
     ) -> None:
-        super().__init__(name=f"writer-{number}", daemon=True)
         self.number = number
+        self._thread = threading.Thread(target=self._run, name=f"writer-{number}", daemon=True)
         self.client = client
         self.violations: list[str] = []
         self.acknowledged = 0
@@ -104,7 +104,15 @@ class Writer(threading.Thread):
         self._left: list[LeftUpload] = []
         self._count = 0
 
-    def run(self) -> None:
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        """After the gate has ended the work."""
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
         steps, weights = zip(*self._steps(), strict=True)
         while self._gate.enter():
             try:
@@ -115,7 +123,7 @@ class Writer(threading.Thread):
                 self.client.close()
                 threading.Event().wait(FAILURE_REST_SECONDS)
             except Exception as error:  # noqa: BLE001 - whatever it is, the run has failed
-                self.violations.append(f"{self.name}: {type(error).__name__}: {error}")
+                self.violations.append(f"writer {self.number}: {type(error).__name__}: {error}")
             finally:
                 self._gate.leave()
 
