@@ -157,9 +157,9 @@ class FileBlobStore:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._cpu, digests.update, view)
 
-    def _new_file(self) -> TemporaryFile:
+    def _new_file(self, buffered: bool = False) -> TemporaryFile:
         path = f"{self._directories.tmp}/{new_blob_number():x}"
-        return TemporaryFile(self._ops, path, self._direct, self._durable)
+        return TemporaryFile(self._ops, path, self._direct and not buffered, self._durable)
 
     def write_and_settle(self, view: memoryview, address: BlobAddress) -> None:
         """Write a small blob and give it its address. Blocks."""
@@ -215,48 +215,46 @@ class FileBlobStore:
         address = self.new_address(bucket_dir, source.sha256)
         origin, path = self._directories.path(source), self._directories.path(address)
 
-        def run() -> None:
-            try:
-                self._place(self._ops.link, origin, path)
-            except FileNotFoundError:
-                raise BlobMissing(errno.ENOENT, "no such blob", origin) from None
-            except OSError as error:
-                if error.errno not in _CANNOT_LINK:
-                    raise as_blob_error(error) from None
-                self._copy(origin, address)
-                return
-            if self._durable:
-                try:
-                    self._directories.sync_for(path)
-                except OSError as error:
-                    self._remove_quietly(path)
-                    raise as_blob_error(error) from None
-
-        await self.in_thread(run)
+        await self.in_thread(lambda: self._link(origin, path, address))
         return address
 
-    def _copy(self, origin: str, address: BlobAddress) -> None:
+    def _link(self, origin: str, path: str, address: BlobAddress) -> None:
+        placed = False
         try:
-            source = self._ops.open(origin, os.O_RDONLY | O_CLOEXEC | O_BINARY)
+            self._place(self._ops.link, origin, path)
+            placed = True
+            if self._durable:
+                self._directories.sync_for(path)
         except FileNotFoundError:
             raise BlobMissing(errno.ENOENT, "no such blob", origin) from None
-        file = TemporaryFile(
-            self._ops, f"{self._directories.tmp}/{new_blob_number():x}", False, False
-        )
+        except OSError as error:
+            if placed:
+                self._remove_quietly(path)
+            elif error.errno in _CANNOT_LINK:
+                return self._copy(origin, address)
+            raise as_blob_error(error) from None
+
+    def _copy(self, origin: str, address: BlobAddress) -> None:
+        file = self._new_file(buffered=True)
         try:
-            file.create()
-            size, offset = os.fstat(source).st_size, 0
-            while offset < size:
-                count = self._ops.copy_range(source, file.fd, size - offset, offset)
-                if count == 0:
-                    raise OSError(errno.EIO, "a copy came to nothing", origin)
-                offset += count
+            self._copy_bytes(origin, file)
         except OSError as error:
             file.discard()
             raise as_blob_error(error) from None
-        finally:
-            self._ops.close(source)
         self.settle(file, address)
+
+    def _copy_bytes(self, origin: str, file: TemporaryFile) -> None:
+        blob = self._open(origin)
+        try:
+            file.create()
+            offset = 0
+            while offset < blob.size:
+                count = self._ops.copy_range(blob.fd, file.fd, blob.size - offset, offset)
+                if count == 0:
+                    raise OSError(errno.EIO, "a copy came to nothing", origin)
+                offset += count
+        finally:
+            blob.close()
 
     # ---- reading
 

@@ -126,12 +126,25 @@ class Directories:
 
     def prepare(self) -> None:
         """Make the root, `buckets/` and `tmp/`, durably."""
-        os.makedirs(os.path.dirname(self._root), exist_ok=True)
-        for path in (self._root, self.buckets, self.tmp):
+        self._make_durably(self._root)
+        for path in (self.buckets, self.tmp):
             self._make(path)
         if self._durable:
+            # Also when they were there: an earlier start may have been cut off before its syncs.
             self._syncs.sync(self._root)
             self._syncs.sync(os.path.dirname(self._root))
+
+    def _make_durably(self, path: str) -> None:
+        parent = os.path.dirname(path)
+        try:
+            self._ops.mkdir(path, 0o700)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            self._make_durably(parent)
+            self._ops.mkdir(path, 0o700)
+        if self._durable:
+            self._syncs.sync(parent)
 
     def make_for(self, path: str) -> None:
         """Make the bucket's directory and the two below it for a blob's path.

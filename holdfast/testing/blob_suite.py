@@ -77,7 +77,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
             waited = work.send(None)
         except StopIteration as stop:
             done.set_result(stop.value)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - `done` raises it again
             done.set_exception(error)
         else:
             if waited is None:
@@ -117,11 +117,9 @@ async def swept(store: BlobStore, older_than_seconds: float = -60) -> list[tuple
 
 
 class BlobStoreSuite:
-    @pytest.mark.parametrize("size", EDGES_BYTES)
-    def test_what_goes_in_comes_out(self, store: BlobStore, size: int) -> None:
-        data = pattern(size)
-
-        async def work() -> None:
+    def test_what_goes_in_comes_out(self, store: BlobStore) -> None:
+        async def work(size: int) -> None:
+            data = pattern(size)
             for announced in (size, None, 7):
                 staged = await store.stage(BytesSource(data), announced)
                 assert staged.size == size
@@ -135,9 +133,10 @@ class BlobStoreSuite:
                 assert await get(store, address) == data
                 assert await store.verify(address)
 
-        run(work())
+        for size in EDGES_BYTES:
+            run(work(size))
 
-    @pytest.mark.parametrize("size", [0, 1, 100_000, 2_000_000])
+    @pytest.mark.parametrize("size", [0, 100_000, 2_000_000])
     def test_checksums(self, store: BlobStore, size: int) -> None:
         data = pattern(size)
         names = ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
@@ -188,12 +187,12 @@ class BlobStoreSuite:
 
         asyncio.run(work())
 
-    @pytest.mark.parametrize("size", [0, 10, 100_000, 524_287, 524_288, 3_000_000])
-    def test_a_failing_source_leaves_nothing(self, store: BlobStore, size: int) -> None:
+    def test_a_failing_source_leaves_nothing(self, store: BlobStore) -> None:
         async def work() -> None:
-            with pytest.raises(SourceFailure):
-                await store.stage(FailingSource(pattern(size)), size + 1)
-            assert await swept(store) == []
+            for size in (0, 10, 100_000, 524_287, 524_288, 3_000_000):
+                with pytest.raises(SourceFailure):
+                    await store.stage(FailingSource(pattern(size)), size + 1)
+                assert await swept(store) == []
             assert await get(store, await put(store, b"still works")) == b"still works"
 
         run(work())
@@ -218,12 +217,9 @@ class BlobStoreSuite:
 
         run(work())
 
-    @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../b", "a\0b", ".hidden"])
     @pytest.mark.parametrize("size", [10, 600_000])
-    def test_a_bucket_directory_is_one_plain_name(
-        self, store: BlobStore, name: str, size: int
-    ) -> None:
-        async def work() -> None:
+    def test_a_bucket_directory_is_one_plain_name(self, store: BlobStore, size: int) -> None:
+        async def work(name: str) -> None:
             address = await put(store, pattern(size))
             staged = await store.stage(BytesSource(pattern(size)), size)
             with pytest.raises(ValueError):
@@ -237,8 +233,10 @@ class BlobStoreSuite:
                 with pytest.raises(ValueError):
                     await refused
             assert await swept(store) == [(address, size)]
+            await store.remove(address)
 
-        run(work())
+        for name in ("", ".", "..", "a/b", "../b", "a\0b", ".hidden"):
+            run(work(name))
 
     def test_absent_blobs(self, store: BlobStore) -> None:
         async def work() -> None:

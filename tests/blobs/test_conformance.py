@@ -16,10 +16,10 @@ from holdfast.testing.memory_blobs import MemoryBlobStore
 
 MODES: dict[str, dict[str, Any]] = {
     "full": {},
-    "buffered": {"direct": False},
+    "no-direct": {},
     "sync-first": {"sync_order": "sync-first"},
     "relaxed": {"durability": "relaxed"},
-    "small-buffers": {"buffer_bytes": 4096},
+    "small-buffers": {"buffer_bytes": 65536},
 }
 
 
@@ -31,20 +31,14 @@ class TestMemory(BlobStoreSuite):
 
 class TestFiles(BlobStoreSuite):
     @pytest.fixture(params=MODES)
-    def store(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]:
+    def store(
+        self, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[BlobStore]:
+        if request.param == "no-direct":
+            monkeypatch.setattr(fileops, "O_DIRECT_AVAILABLE", False)
         store = FileBlobStore(tmp_path / "data", **MODES[request.param])
         store.prepare()
         yield store
         assert not list((tmp_path / "data" / "tmp").iterdir())
         assert store.buffers_in_use == 0
-        store.close()
-
-
-class TestFilesWithoutDirectWrites(BlobStoreSuite):
-    @pytest.fixture
-    def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlobStore]:
-        monkeypatch.setattr(fileops, "O_DIRECT_AVAILABLE", False)
-        store = FileBlobStore(tmp_path / "data")
-        store.prepare()
-        yield store
         store.close()
