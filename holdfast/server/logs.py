@@ -163,7 +163,7 @@ class AccessLog:
         except OSError as error:
             _log.error("the access log %s can't be opened anew: %s", self._path, error)
             return
-        os.dup2(fd, self._fd)
+        os.dup2(fd, self._fd, inheritable=False)
         os.close(fd)
 
     async def close(self) -> None:
@@ -171,7 +171,7 @@ class AccessLog:
         while self._lines or self._writing is not None:
             self._flush()
             if self._writing is not None:
-                await self._writing
+                await asyncio.wait({self._writing})  # its failure is logged by _written
         os.close(self._fd)
 
     def _flush(self) -> None:

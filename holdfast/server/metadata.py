@@ -6,24 +6,31 @@ wait in it to its successor. Only the owner of DATA can reach it: who can connec
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from holdfast.config import Settings
-from holdfast.meta.contract import MetaStore
+from holdfast.meta.commands import ForgetBlobs
+from holdfast.meta.contract import MetaStore, MetaUnavailable
 from holdfast.meta.sqlite.checkpointer import Checkpointer
 from holdfast.meta.sqlite.committer import Committer
 from holdfast.meta.sqlite.counters import Counters
 from holdfast.meta.sqlite.reserve import ReserveFile
+from holdfast.meta.sqlite.store import SqliteMetaStore
 from holdfast.server.data import sync_directory
 
 BACKLOG = 128
 #: sun_path, less its NUL
 SOCKET_PATH_BYTES_MAX = 107
+#: a long WAL is recovered first
+COMMITTER_START_SECONDS_MAX = 60.0
+COMMITTER_POLL_SECONDS = 0.002
 
 
 class WorkerStore(NamedTuple):
@@ -86,5 +93,16 @@ class Metadata:
             checkpointer.close()
 
     async def open_store(self) -> WorkerStore:
-        """For the running loop. Returns once the committer answered, so the database is there."""
-        raise NotImplementedError
+        """For the running loop. Returns once a committer has opened the database.
+
+        Raises MetaUnavailable when none does within COMMITTER_START_SECONDS_MAX.
+        """
+        deadline = time.monotonic() + COMMITTER_START_SECONDS_MAX
+        while not self._counters.commits:
+            if time.monotonic() > deadline:
+                raise MetaUnavailable("the committer has not opened the database")
+            await asyncio.sleep(COMMITTER_POLL_SECONDS)
+        store = SqliteMetaStore(self._path, self._socket_path, self._counters)
+        store.start()
+        # forgets nothing, changes nothing, syncs nothing, but is answered by the committer
+        return WorkerStore(store, lambda: store.submit(ForgetBlobs([])), store.close)
