@@ -135,7 +135,7 @@ class ChunkedDecoder:
 
     def end(self) -> None:
         """The body has ended. Raises AuthError (IncompleteBody) unless it was complete."""
-        if not self.finished:
+        if not self.finished or self._line:
             raise _incomplete()
 
     def _feed_line(self, view: memoryview) -> int:
@@ -150,16 +150,10 @@ class ChunkedDecoder:
             if len(line) >= limit:
                 raise _malformed_trailer() if self._state is _State.TRAILERS else _incomplete()
             self._line = line
-            self._check_line_so_far(line)
             return len(line) - held
         self._line = b""
         self._take_line(line[: newline + 1])
         return newline + 1 - held
-
-    def _check_line_so_far(self, line: bytes) -> None:
-        # Fails early where only CRLF may stand, so that a wrong size is not met by waiting.
-        if self._state in (_State.DATA_END, _State.FINISHED) and line != b"\r":
-            raise _incomplete()
 
     def _take_line(self, line: bytes) -> None:
         state = self._state

@@ -75,7 +75,7 @@ def sign_with_botocore(
     return path, parts.query, wire_headers(request)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.sampled_from(["GET", "PUT", "DELETE"]), KEYS, QUERIES, METADATA, st.booleans())
 def test_what_botocore_signs_is_accepted(
     method: str, key: str, query: dict[str, str], headers: dict[str, str], presign: bool
@@ -102,7 +102,7 @@ def header_mutations(sent: dict[str, str]) -> st.SearchStrategy[dict[str, str]]:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data(), st.booleans())
 def test_any_changed_byte_is_refused(data: st.DataObject, presign: bool) -> None:
     path, query, sent = sign_with_botocore(

@@ -69,7 +69,7 @@ CHUNKS = st.tuples(
 ).map(lambda both: both[0] + both[1])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     KINDS, CHUNKS, st.lists(st.integers(0, 30_000), max_size=40), st.integers(1, 9999), st.data()
 )
@@ -223,6 +223,7 @@ FRAMING: list[tuple[bytes, int, str]] = [
     (b"FFFFFFFFFFFFFFFF\r\nx", 10, "IncompleteBody"),
     (b"0" * 200, 10, "IncompleteBody"),
     (b"0\r\n\r\nx", 0, "IncompleteBody"),
+    (b"0\r\n\r\n\r", 0, "IncompleteBody"),
     (b"0\r\n\r\n\r\n\r\n", 0, "IncompleteBody"),
     (b"0\r\n\r\n0\r\n\r\n", 0, "IncompleteBody"),
     (b"0\r\n\n", 0, "MalformedTrailerError"),
@@ -298,6 +299,13 @@ def test_only_the_last_chunk_may_be_small(sizes: list[int], fields: dict[str, st
     else:
         error = refusal(auth, body, sum(sizes))
         assert (error.code, error.fields) == ("InvalidChunkSizeError", fields)
+
+
+def test_more_than_the_declared_length_is_refused_at_once() -> None:
+    decoder = ChunkedDecoder(streaming(UNSIGNED_TRAILER), 10, ())
+    with pytest.raises(AuthError) as refused:
+        decoder.feed(b"B\r\n", memoryview(bytearray(64)))
+    assert refused.value.code == "IncompleteBody"
 
 
 def test_what_is_held_back_is_bounded() -> None:

@@ -358,6 +358,15 @@ def test_spaces_in_values_are_collapsed_but_other_blanks_kept() -> None:
     assert refusal({**headers, "x-amz-meta-a": "a b c"}).code == "SignatureDoesNotMatch"
 
 
+@pytest.mark.parametrize("value", [" a", "a ", "\ta", "a\t", "  a"])
+def test_blanks_around_values_are_trimmed(value: str) -> None:
+    headers = {**signed({"x-amz-meta-a": "a"}), "x-amz-meta-a": value}
+    assert verify("GET", PATH, "", headers).credential is CREDENTIAL
+    kept = {**signed({"x-amz-meta-a": "\xa0a"}), "x-amz-meta-a": value.replace("a", "\xa0a")}
+    assert verify("GET", PATH, "", kept).credential is CREDENTIAL
+    assert refusal({**kept, "x-amz-meta-a": value}).code == "SignatureDoesNotMatch"
+
+
 @pytest.mark.parametrize(("before", "after"), [(", ", ","), (", ", ",   "), ("256 C", "256   C")])
 def test_spaces_in_the_header_are_optional(before: str, after: str) -> None:
     headers = signed()
@@ -436,6 +445,29 @@ def test_presigned_with_signed_headers() -> None:
     assert refusal({**headers, "x-amz-acl": "public-read"}, query).code == "SignatureDoesNotMatch"
     error = refusal({**headers, "x-amz-content-sha256": EMPTY}, query)
     assert error.fields == {"HeadersNotSigned": "x-amz-content-sha256"}
+
+
+@pytest.mark.parametrize("where", ["query", "header", "both"])
+def test_presigned_content_hash(where: str) -> None:
+    payload = PayloadKind.STREAMING_UNSIGNED_TRAILER.value
+    headers = {"host": HOST}
+    query = f"X-Amz-Algorithm={V4}&X-Amz-Credential={CREDENTIAL_QUERY}"
+    if where != "header":
+        query += f"&X-Amz-Content-Sha256={payload}"
+    if where != "query":
+        headers["x-amz-content-sha256"] = payload
+    names = ";".join(headers)
+    query += f"&X-Amz-Date={AMZ_DATE}&X-Amz-Expires=60&X-Amz-SignedHeaders={names}"
+    query = query.replace(";", "%3B")
+    lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
+    canonical_query = "&".join(sorted(query.split("&")))
+    request = canonical.canonical_request("GET", PATH, canonical_query, lines, names, payload)
+    text = canonical.string_to_sign(AMZ_DATE, SCOPE, request)
+    signature = canonical.signing_key(CREDENTIAL.secret_key, "20130524", REGION).sign(text)
+    query += f"&X-Amz-Signature={signature}"
+    assert verify("GET", PATH, query, headers).payload.value == payload
+    error = refusal({**headers, "x-amz-content-sha256": EMPTY}, query)
+    assert error.code == ("SignatureDoesNotMatch" if where == "header" else "InvalidRequest")
 
 
 def test_presigned_expires() -> None:
