@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
+from typing import cast
 
 from holdfast.meta.commands import Command, Result
 from holdfast.meta.contract import MetaUnavailable
@@ -243,7 +244,7 @@ class CommitterClient(asyncio.Protocol):
             self._connecting = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
+        transport = cast(asyncio.WriteTransport, transport)
         self._transport = transport
         self._received = bytearray()
         # What was not flushed yet is among the pending: it must not go out twice.

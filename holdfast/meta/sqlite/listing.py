@@ -102,7 +102,6 @@ def _list_rolled_up(
                 position = behind(rolled)
                 break
             if len(entries) + len(prefixes) == limit:
-                rows.close()
                 return ListPage(entries, prefixes, True, last)
             rolled, steps = _rolled_up(key, prefix, delimiter), 0
             if rolled is None:
@@ -111,7 +110,6 @@ def _list_rolled_up(
             else:
                 prefixes.append(rolled)
                 last = rolled
-        rows.close()
     return ListPage(entries, prefixes, False, b"")
 
 
