@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,12 +110,11 @@ class CrashRun:
         return self.outcome
 
     def _make_buckets(self) -> None:
-        client = self._client()
-        for bucket in BUCKETS:
-            answer = client.request("PUT", bucket)
-            if answer.status != 200:
-                raise ServerFault(f"bucket {bucket} answered {answer.status} {answer.body!r}")
-        client.close()
+        with closing(self._client()) as client:
+            for bucket in BUCKETS:
+                answer = client.request("PUT", bucket)
+                if answer.status != 200:
+                    raise ServerFault(f"bucket {bucket} answered {answer.status} {answer.body!r}")
 
     def _one_kill(self) -> None:
         self._gate.open()
@@ -161,25 +161,24 @@ class CrashRun:
             self._compare_listings(seen)
 
     def _compare_keys(self, writer: Writer, settle: bool) -> dict[Place, State]:
-        client = self._client()
         seen: dict[Place, State] = {}
-        for place in writer.expected.places():
-            try:
-                seen[place] = _patiently(client, place)
-            except Violation as violation:
-                self.outcome.losses.append(str(violation))
-                continue
-            problem = writer.expected.check(place, seen[place], settle)
-            if problem:
-                self.outcome.losses.append(problem)
-        client.close()
+        with closing(self._client()) as client:
+            for place in writer.expected.places():
+                try:
+                    seen[place] = _patiently(client, place)
+                except Violation as violation:
+                    self.outcome.losses.append(str(violation))
+                    continue
+                problem = writer.expected.check(place, seen[place], settle)
+                if problem:
+                    self.outcome.losses.append(problem)
         return seen
 
     def _compare_listings(self, seen: dict[Place, State]) -> None:
         """A listing shows the keys that GET shows, no other, with the same ETags and sizes."""
-        client = self._client()
         for bucket in BUCKETS:
-            listed = list_objects(client, bucket)
+            with closing(self._client()) as client:
+                listed = list_objects(client, bucket)
             for place, state in seen.items():
                 if place.bucket != bucket:
                     continue
@@ -190,7 +189,6 @@ class CrashRun:
                 self.outcome.losses.append(
                     f"{bucket}/{key!r} is listed and nobody wrote it: {entry}"
                 )
-        client.close()
 
     def _fsck(self) -> None:
         """Stop; nothing but garbage; reclaim it; then nothing at all; go on."""

@@ -8,6 +8,7 @@ import random
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,19 @@ def _check_all(client: Client, written: dict[bytes, bytes]) -> None:
 
 
 def test_full_disk_refuses_writes_only(server: ServerProcess) -> None:
-    client = Client(server.port, ACCESS_KEY, SECRET_KEY)
+    with closing(Client(server.port, ACCESS_KEY, SECRET_KEY)) as client:
+        written = _fill_and_recover(client)
+    server.stop()
+    report = server.fsck(reclaim=True)
+    assert report.exit_code == 0, report.lines()
+    assert server.fsck(reclaim=False).clean
+    server.start()
+    with closing(Client(server.port, ACCESS_KEY, SECRET_KEY)) as client:
+        _check_all(client, written)
+
+
+def _fill_and_recover(client: Client) -> dict[bytes, bytes]:
+    """What is stored in the end."""
     assert client.request("PUT", BUCKET).status == 200
     written: dict[bytes, bytes] = {}
     _fill(client, "large", OBJECT_BYTES, written)
@@ -101,11 +114,4 @@ def test_full_disk_refuses_writes_only(server: ServerProcess) -> None:
     assert small.status == 200, small
     written[b"again small"] = b"small"
     _check_all(client, written)
-    client.close()
-
-    server.stop()
-    report = server.fsck(reclaim=True)
-    assert report.exit_code == 0, report.lines()
-    assert server.fsck(reclaim=False).clean
-    server.start()
-    _check_all(Client(server.port, ACCESS_KEY, SECRET_KEY), written)
+    return written

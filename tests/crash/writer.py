@@ -111,6 +111,7 @@ class Writer:
         """After the gate has ended the work."""
         if self._thread.is_alive():
             self._thread.join()
+        self.client.close()
 
     def _run(self) -> None:
         steps, weights = zip(*self._steps(), strict=True)
