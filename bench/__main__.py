@@ -27,6 +27,11 @@ _EXIT_INVALID = 1
 _EXIT_INTERRUPTED = 130
 
 
+def _say(text: str) -> None:
+    """Progress and errors, beside the figures on standard output."""
+    click.echo(text, err=True)
+
+
 class Bench:
     """One invocation."""
 
@@ -41,7 +46,6 @@ class Bench:
         probe_dir: Path,
         pids: dict[str, int],
         disks: dict[str, Path],
-        console: Console,
     ) -> None:
         self._endpoints = endpoints
         self._plan = plan
@@ -51,7 +55,6 @@ class Bench:
         self._probe_dir = probe_dir
         self._pids = pids
         self._disks = disks
-        self._console = console
         self._servers: list[Server] = []
 
     def run(self, starts: dict[str, str], *, clean: bool) -> None:
@@ -69,7 +72,7 @@ class Bench:
         self._report.put_bytes.update(self._runner.bytes_put)
         if clean:
             for endpoint in self._endpoints:
-                self._console.print(f"{endpoint.name}: removing the bench's buckets")
+                _say(f"{endpoint.name}: removing the bench's buckets")
                 for bucket in (
                     self._runner.settings.bucket,
                     f"{self._runner.settings.bucket}-keys",
@@ -91,7 +94,7 @@ class Bench:
         for turn in range(self._repeat):
             server = Server(endpoint, command)
             took.append(server.started_seconds)
-            self._console.print(f"{endpoint.name}: first 200 after {took[-1]:.2f} s")
+            _say(f"{endpoint.name}: first 200 after {took[-1]:.2f} s")
             if turn < self._repeat - 1:
                 server.stop()
         self._servers.append(server)
@@ -107,7 +110,7 @@ class Bench:
                 run = summarize(endpoint.name, workload, self._runner.run(endpoint, workload))
                 self._report.runs.append(run)
                 unit = "MiB/s" if workload.is_stream else "/s"
-                self._console.print(
+                _say(
                     f"{workload.title}: {turn + 1}/{self._repeat} {endpoint.name} "
                     f"{run.rate:,.0f} {unit}, p50 {run.p50_ms:.2f} ms"
                     f"{'' if run.valid else f', INVALID {run.errors}'}"
@@ -246,7 +249,6 @@ def main(endpoint_texts: tuple[str, ...], json_file: Path | None, **options: Any
     Requests are signed before the clock starts, each with its own key and body. Only complete
     2xx answers count; anything else makes the run invalid and the exit status 1.
     """
-    console = Console(stderr=True, highlight=False, markup=False)
     endpoints, plan = _read_targets(endpoint_texts, options)
     names = [endpoint.name for endpoint in endpoints]
     starts = _named(options["start"], "--start", names)
@@ -265,22 +267,21 @@ def main(endpoint_texts: tuple[str, ...], json_file: Path | None, **options: Any
     bench = Bench(
         endpoints,
         plan,
-        Runner(settings, console.print),
+        Runner(settings, _say),
         report,
         repeat=options["repeat"],
         probe_dir=options["probe_dir"],
         pids=pids,
         disks=disks,
-        console=console,
     )
     status = 0
     try:
         bench.run(starts, clean=options["clean"])
     except EndpointError as error:
-        console.print(f"error: {error}")
+        _say(f"error: {error}")
         status = _EXIT_INVALID
     except KeyboardInterrupt:
-        console.print("interrupted; what was measured so far:")
+        _say("interrupted; what was measured so far:")
         status = _EXIT_INTERRUPTED
     finally:
         bench.stop()

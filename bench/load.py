@@ -198,15 +198,13 @@ class _Run:
 
     def _receive(self, fd: int, connection: _Connection) -> None:
         response = connection.response
-        while True:
-            count = connection.sock.recv_into(self._buffer)
-            if count == 0:
-                self._fail(fd, "closed before the answer was complete")
-                return
-            if response.feed(self._buffer, count):
-                break
-            if self._address.tls is None:
-                return  # a TLS socket may hold decrypted bytes that epoll does not know of
+        # the buffer is larger than a TLS record: nothing stays decrypted where epoll can't see it
+        count = connection.sock.recv_into(self._buffer)
+        if count == 0:
+            self._fail(fd, "closed before the answer was complete")
+            return
+        if not response.feed(self._buffer, count):
+            return
         now = time.perf_counter()
         if connection.unsent:
             # it answered early, as servers do to refuse: the rest of the body has no reader

@@ -20,7 +20,11 @@ from tests.bench.far_end import far_end, response
 _MIB = 1024 * 1024
 _CHILD = "import sys; x = b'x' * (64 * 2**20); print('up', flush=True); sys.stdin.read()"
 _SERVER = """
-import http.server
+import http.server, pathlib, signal, sys
+def drain(*_):
+    pathlib.Path(%r).write_text('drained')
+    sys.exit()
+signal.signal(signal.SIGTERM, drain)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200 if self.headers['Authorization'] else 403)
@@ -66,18 +70,19 @@ def test_percentiles_are_nearest_rank(percent: int, value: float) -> None:
     assert percentile([], percent) == 0.0
 
 
-def test_a_server_is_started_timed_and_stopped() -> None:
+def test_a_server_is_started_timed_and_stopped(tmp_path: Path) -> None:
     with (
         far_end(lambda *_: response(200)) as endpoint,
         pytest.raises(EndpointError, match="already listens"),
     ):
         Server(endpoint, "true")
-    script = _SERVER % endpoint.address.port
+    script = _SERVER % (str(tmp_path / "end"), endpoint.address.port)
     server = Server(endpoint, shlex.join([sys.executable, "-c", script]))
     assert server.started_seconds > 0
     assert endpoint.call("GET", "/")[0] == 200
     server.stop()
     assert process_tree(server.pid) == []
+    assert (tmp_path / "end").read_text() == "drained"
 
 
 def test_a_server_that_fails_shows_its_last_words() -> None:
