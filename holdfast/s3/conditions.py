@@ -20,6 +20,22 @@ def bare_etag(text: str) -> str:
     return text
 
 
+def wanted_etag(text: str) -> str:
+    """The If-Match of a write or delete, without quotes. Raises InvalidArgument when it names
+    nothing: to the store an empty one is no condition at all."""
+    etag = bare_etag(text)
+    if not etag:
+        raise S3Error("InvalidArgument", "The entity tag is empty.", ArgumentName="If-Match")
+    return etag
+
+
+def create_only(text: str) -> str:
+    """The If-None-Match of a write. Raises NotImplemented for all but `*`, as S3 does."""
+    if text.strip() != "*":
+        raise S3Error("NotImplemented", Header="If-None-Match")
+    return "*"
+
+
 def _names(condition: str, etag: str) -> bool:
     """Whether a list of entity tags (or `*`) names this one."""
     if condition.strip() == "*":

@@ -70,7 +70,8 @@ class Payload:
             length = _decoded_length(headers)
             self._decoder = ChunkedDecoder(auth, length, trailers)
         else:
-            if request.body.length is None:
+            # no length and no coding is an empty body to HTTP, to S3 a length that was forgotten
+            if request.body.length is None or "content-length" not in headers:
                 raise S3Error("MissingContentLength")
             length = request.body.length
         if length > length_max:
@@ -161,8 +162,7 @@ class Payload:
             self._pending = self._pending[consumed:] if consumed < len(self._pending) else None
             if self._decoder.finished and self._pending is not None:
                 raise S3Error("IncompleteBody", "There is data behind the last chunk.")
-        if not self._decoder.finished:
-            raise S3Error("IncompleteBody")
+        self._decoder.end()
 
     def promised_checksum(self) -> bytes | None:
         """The checksum that the client sent, in the head or by now in the trailer."""
@@ -182,6 +182,8 @@ class Payload:
         """
         if size != self.length:
             raise S3Error("IncompleteBody")
+        if self._decoder is not None:
+            self._decoder.end()
         if self.sha256 is not None and (
             sha256 is None or not hmac.compare_digest(self.sha256, sha256)
         ):

@@ -26,7 +26,7 @@ from holdfast.meta.records import Blob, Bucket, ObjectVersion
 from holdfast.s3 import xml
 from holdfast.s3.call import Call
 from holdfast.s3.checksums import FULL_OBJECT, algorithm, encode_digest
-from holdfast.s3.conditions import ReadConditions, check_read
+from holdfast.s3.conditions import ReadConditions, check_read, create_only, wanted_etag
 from holdfast.s3.dates import iso_date
 from holdfast.s3.errors import S3Error
 from holdfast.s3.metadata import check_user_metadata, storage_class, system_metadata
@@ -61,8 +61,8 @@ class CopyObjectInput(Input):
     directive: Annotated[str, Header("x-amz-metadata-directive", _directive)] = "COPY"
     storage_class: Annotated[str, Header("x-amz-storage-class", storage_class)] = ""
     checksum_algorithm: Annotated[str, Header("x-amz-checksum-algorithm")] = ""
-    if_match: Annotated[str, Header("if-match")] = ""
-    if_none_match: Annotated[str, Header("if-none-match")] = ""
+    if_match: Annotated[str, Header("if-match", wanted_etag)] = ""
+    if_none_match: Annotated[str, Header("if-none-match", create_only)] = ""
     metadata: Annotated[dict[str, str], HeaderPrefix("x-amz-meta-")] = {}
 
 

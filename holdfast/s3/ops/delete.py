@@ -19,7 +19,7 @@ from holdfast.meta.records import Bucket
 from holdfast.s3 import xml
 from holdfast.s3.call import Call
 from holdfast.s3.checksums import HEADERS
-from holdfast.s3.conditions import bare_etag
+from holdfast.s3.conditions import wanted_etag
 from holdfast.s3.dates import parse_any_date
 from holdfast.s3.errors import ERRORS, S3Error
 from holdfast.s3.names import KEY_BYTES_MAX
@@ -36,7 +36,8 @@ def _moment_ms(text: str) -> int:
     seconds = parse_any_date(text)
     if seconds is None:
         raise S3Error("InvalidArgument", "The last modified time is not a date.")
-    return seconds * 1000
+    # to the store 0 is no condition; no object is that old, so another old moment says the same
+    return seconds * 1000 or -1000
 
 
 def _size(text: str) -> int:
@@ -48,7 +49,7 @@ def _size(text: str) -> int:
 
 class DeleteObjectInput(Input):
     version_id: Annotated[str, Query("versionId")] = ""
-    if_match: Annotated[str, Header("if-match")] = ""
+    if_match: Annotated[str, Header("if-match", wanted_etag)] = ""
     if_modified_ms: Annotated[int, Header("x-amz-if-match-last-modified-time", _moment_ms)] = 0
     if_size: Annotated[int, Header("x-amz-if-match-size", _size)] = -1
 
@@ -73,7 +74,7 @@ async def delete_object(call: Call, inp: DeleteObjectInput) -> Response:
         call.key,
         call.account_id,
         _version_seq(inp.version_id),
-        Conditions(bare_etag(inp.if_match), "", inp.if_modified_ms, inp.if_size),
+        Conditions(inp.if_match, "", inp.if_modified_ms, inp.if_size),
     )
     result = await call.services.meta.submit(command)
     if isinstance(result, Refused):
@@ -132,12 +133,12 @@ def _entry_command(
     etag, size = text_of(entry, "ETag"), text_of(entry, "Size")
     modified = text_of(entry, "LastModifiedTime")
     conditions = NO_CONDITIONS
-    if etag or size or modified:
+    if not (etag is None and size is None and modified is None):
         conditions = Conditions(
-            bare_etag(etag or ""),
+            "" if etag is None else wanted_etag(etag),
             "",
-            _moment_ms(modified) if modified else 0,
-            _size(size) if size else -1,
+            0 if modified is None else _moment_ms(modified),
+            -1 if size is None else _size(size),
         )
     return DeleteObject(bucket.id, name, call.account_id, _version_seq(version_id), conditions)
 

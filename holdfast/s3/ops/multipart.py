@@ -40,7 +40,7 @@ from holdfast.s3.checksums import (
     decode_digest,
     joined,
 )
-from holdfast.s3.conditions import bare_etag
+from holdfast.s3.conditions import bare_etag, create_only, wanted_etag
 from holdfast.s3.dates import iso_date
 from holdfast.s3.errors import S3Error
 from holdfast.s3.metadata import check_user_metadata, system_metadata
@@ -269,8 +269,8 @@ class CompleteMultipartUploadInput(Input):
     upload_id: Annotated[str, Query("uploadId")] = ""
     checksum_type: Annotated[str, Header("x-amz-checksum-type", _checksum_type)] = ""
     size: Annotated[int, Header("x-amz-mp-object-size", _object_size)] = -1
-    if_match: Annotated[str, Header("if-match")] = ""
-    if_none_match: Annotated[str, Header("if-none-match")] = ""
+    if_match: Annotated[str, Header("if-match", wanted_etag)] = ""
+    if_none_match: Annotated[str, Header("if-none-match", create_only)] = ""
 
 
 class _Named(msgspec.Struct, frozen=True):

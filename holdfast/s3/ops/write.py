@@ -23,7 +23,7 @@ from holdfast.meta.commands import (
 from holdfast.meta.records import Bucket
 from holdfast.s3.call import Call, Services
 from holdfast.s3.checksums import FULL_OBJECT, HEADERS, encode_digest
-from holdfast.s3.conditions import bare_etag
+from holdfast.s3.conditions import create_only, wanted_etag
 from holdfast.s3.errors import S3Error
 from holdfast.s3.metadata import check_user_metadata, storage_class, system_metadata
 from holdfast.s3.operation import OBJECT, Header, HeaderPrefix, Input, operation
@@ -114,19 +114,17 @@ class ObjectMetadataInput(Input):
 
 
 class PutObjectInput(ObjectMetadataInput):
-    if_match: Annotated[str, Header("if-match")] = ""
-    if_none_match: Annotated[str, Header("if-none-match")] = ""
+    if_match: Annotated[str, Header("if-match", wanted_etag)] = ""
+    if_none_match: Annotated[str, Header("if-none-match", create_only)] = ""
 
 
 def write_conditions(if_match: str, if_none_match: str) -> Conditions | None:
-    """Raises NotImplemented for what S3 does not take: an If-None-Match other than `*`."""
+    """Raises NotImplemented for both at once, which S3 does not take."""
     if not if_match and not if_none_match:
         return None
-    if if_none_match and if_none_match.strip() != "*":
-        raise S3Error("NotImplemented", Header="If-None-Match")
     if if_match and if_none_match:
         raise S3Error("NotImplemented", Header="If-Match")
-    return Conditions(if_match=bare_etag(if_match), if_none_match=if_none_match.strip())
+    return Conditions(if_match=if_match, if_none_match=if_none_match)
 
 
 @operation("PutObject", "PUT", OBJECT, takes=HEADERS)
