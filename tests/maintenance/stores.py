@@ -78,14 +78,22 @@ class Stores:
         return address
 
 
-def in_stores(data: Path, work: Callable[[Stores], Awaitable[T]], ops: FileOps = SYSTEM) -> T:
-    """Open the stores in `data` as a server does, run `work`, stop in order."""
+def in_stores(
+    data: Path,
+    work: Callable[[Stores], Awaitable[T]],
+    ops: FileOps = SYSTEM,
+    files: Path | None = None,
+) -> T:
+    """Open the stores in `data` as a server does, run `work`, stop in order.
+
+    `files`: where the blob store lies, when not in `data`.
+    """
 
     async def run() -> T:
         settings = load({"data": str(data), "reserve_bytes": "0"}, environ={}).settings
         directory = DataDirectory.open(str(data))
         metadata = Metadata(directory.path, settings)
-        blobs = FileBlobStore(directory.path, ops=ops)
+        blobs = FileBlobStore(files or directory.path, ops=ops)
         thread = CommitterThread(metadata)
         try:
             blobs.prepare()

@@ -1,0 +1,120 @@
+"""fsck finds each kind of damage, tells it from garbage, and removes only garbage."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from holdfast.blobs.contract import BlobAddress
+from holdfast.cli.main import main
+from holdfast.maintenance.fsck import FsckReport, fsck
+from holdfast.meta.commands import CreateUpload, DeleteObject
+from tests.maintenance.stores import OWNER, Stores, in_stores
+
+DATA = b"content" * 10_000
+
+
+def _make(data: Path) -> BlobAddress:
+    """A healthy store with one blob, an object in the database and an unfinished upload."""
+
+    async def work(stores: Stores) -> BlobAddress:
+        bucket = await stores.bucket("one")
+        await stores.submit(CreateUpload(bucket.id, b"upload", b"token678", OWNER))
+        return await stores.put("one", b"key", DATA)
+
+    return in_stores(data, work)
+
+
+def _file(data: Path, address: BlobAddress) -> Path:
+    name = address.sha256.hex()
+    (path,) = (data / "buckets" / address.bucket_dir / name[:2] / name[2:4]).iterdir()
+    return path
+
+
+def _fsck(data: Path, content: bool = False, reclaim: bool = False) -> FsckReport:
+    async def work(stores: Stores) -> FsckReport:
+        return await fsck(stores.meta, stores.blobs, content=content, reclaim=reclaim)
+
+    return in_stores(data, work)
+
+
+def test_a_healthy_store_is_clean(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    _make(data)
+    report = _fsck(data, content=True)
+    assert report.clean
+    assert report.exit_code == 0
+    assert (report.blobs, report.blob_bytes) == (1, len(DATA))
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said", "needs_content"),
+    [
+        (Path.unlink, "the file is missing", False),
+        (lambda path: os.truncate(path, 100), "100 bytes", False),
+        (_flip, "not those that were stored", True),
+    ],
+    ids=["missing", "short", "flipped"],
+)
+def test_damage_is_found_and_nothing_is_reclaimed_beside_it(
+    tmp_path: Path, harm: Callable[[Path], None], said: str, needs_content: bool
+) -> None:
+    data = tmp_path / "data"
+    address = _make(data)
+    garbage = in_stores(data, lambda stores: stores.publish("one", b"garbage" * 10_000))
+    harm(_file(data, address))
+    if needs_content:
+        assert _fsck(data).exit_code == 0, "only --content reads the bytes"
+    report = _fsck(data, content=True, reclaim=True)
+    assert report.exit_code == 1
+    assert report.damage_count == 1
+    assert said in report.damage[0]
+    assert address.sha256.hex() in report.damage[0]
+    assert report.reclaimed is None
+    assert _file(data, garbage).exists()
+    assert any("DAMAGE" in line for line in report.lines())
+
+
+def test_garbage_is_no_damage_and_goes_with_reclaim(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    _make(data)
+
+    async def work(stores: Stores) -> None:
+        await stores.publish("one", b"never committed" * 10_000)
+        await stores.put("one", b"gone", b"deleted" * 10_000)
+        await stores.submit(DeleteObject(stores.buckets["one"].id, b"gone", OWNER))
+
+    in_stores(data, work)
+    found = _fsck(data)
+    assert (found.exit_code, found.clean) == (0, False)
+    assert (found.garbage_files, found.garbage_bytes) == (1, 150_000)
+    assert (found.going_blobs, found.going_bytes) == (1, 70_000)
+    reclaimed = _fsck(data, reclaim=True).reclaimed
+    assert reclaimed is not None
+    assert (reclaimed.files_removed, reclaimed.blobs) == (1, 1)
+    after = _fsck(data, content=True)
+    assert after.clean
+    assert after.blobs == 1
+
+
+def test_the_command(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    address = _make(data)
+    clean = CliRunner().invoke(main, ["fsck", str(data), "--content", "--json"])
+    assert clean.exit_code == 0, clean.output
+    assert json.loads(clean.stdout)["damage_count"] == 0
+    _file(data, address).unlink()
+    damaged = CliRunner().invoke(main, ["fsck", str(data)])
+    assert damaged.exit_code == 1
+    assert "the file is missing" in damaged.stdout
