@@ -6,8 +6,6 @@ is one line on standard error: status 2 for a wrong setting, 1 for everything el
 
 from __future__ import annotations
 
-import asyncio
-import json
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -109,6 +107,8 @@ def config(config_file: str | None, as_json: bool, **flags: object) -> None:
     settings, origins = _load(config_file, flags)
     rows = [(s.name, s.show(getattr(settings, s.name)), origins[s.name]) for s in SETTINGS]
     if as_json:
+        import json
+
         document = {
             setting.name: {
                 "value": setting.show(value) if setting.secret else value,
@@ -134,6 +134,9 @@ def fsck(
 ) -> None:
     """Check what DATA holds; no server may run. Status 0: no damage; 1: damage; 2: not checked."""
     settings = _load(config_file, flags).settings
+    import asyncio
+    import json
+
     from holdfast.server import logs
     from holdfast.server.data import DataError
     from holdfast.server.offline import check

@@ -84,6 +84,17 @@ class Metadata:
             grace_ms=int(settings.gc_grace_seconds * 1000),
         )
 
+    def when_opened(self, callback: Callable[[], None]) -> None:
+        """Call back, from a thread of its own, once the next committer has opened the database."""
+        before = self._counters.commits
+
+        def wait() -> None:
+            while self._counters.commits == before:
+                time.sleep(COMMITTER_POLL_SECONDS)
+            callback()
+
+        threading.Thread(target=wait, name="committer-opened", daemon=True).start()
+
     def checkpoint(self, stop: threading.Event) -> None:
         """Checkpoint until `stop`; in a thread of its own. The database exists by then."""
         checkpointer = Checkpointer(self._path, self._counters)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 
 from holdfast.maintenance.collector import Collector
 from holdfast.server.committer import CommitterThread
@@ -28,9 +29,9 @@ def run_worker(site: Site, worker: int, control: Control) -> None:
             on_stop=lambda: _on_loop(loop, stop.set),
             on_reload=lambda: _on_loop(loop, gateway.reload),
         )
-        await gateway.start()
-        control.ready()
-        await stop.wait()
+        if await _unless_stopped(gateway.start(), stop):
+            control.ready()
+            await stop.wait()
         await gateway.drain(site.settings.grace_seconds)
 
     run_on_loop(main(), site.settings.loop)
@@ -41,7 +42,7 @@ def run_committer(site: Site, control: Control) -> None:
     close_listeners(site.listeners)
     committer = site.metadata.make_committer()
     control.watch(on_stop=committer.stop, on_reload=lambda: None)
-    control.ready()  # not a word too early: a worker is ready only once it was answered
+    site.metadata.when_opened(control.ready)
     committer.run()
 
 
@@ -61,7 +62,10 @@ def run_maintenance(site: Site, control: Control) -> None:
 
 async def maintain(site: Site, stop: asyncio.Event) -> None:
     """Checkpoints and garbage collection, until `stop`."""
-    store = await site.metadata.open_store()
+    opening = asyncio.ensure_future(site.metadata.open_store())
+    if not await _unless_stopped(opening, stop):
+        return
+    store = opening.result()
     collector = Collector(
         store.meta,
         site.blobs,
@@ -110,9 +114,24 @@ class SingleProcess:
         await self._committer.stop()
 
 
-def _on_loop(loop: asyncio.AbstractEventLoop, callback: object) -> None:
+async def _unless_stopped(work: Awaitable[object], stop: asyncio.Event) -> bool:
+    """Await `work`, or give it up once `stop` is set. Whether it is done; raises what it raised."""
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return False
+    await task
+    return True
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
     """Call it on the loop, from another thread; a loop that has ended needs no call."""
-    assert callable(callback)
     try:
         loop.call_soon_threadsafe(callback)
     except RuntimeError:

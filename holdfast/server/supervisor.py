@@ -51,6 +51,8 @@ class _Child:
         self.pid = 0
         self.sock: socket.socket | None = None
         self.ready = False
+        #: it ended by itself, with a fault, before it was ready
+        self.failed_to_start = False
         self.started_at = 0.0
         self.start_at = 0.0  # monotonic time of the next start
         self.deaths = 0  # in a row
@@ -112,9 +114,8 @@ class Supervisor:
                     self._on_stop()
                     return self._stop()
             for child in self._reap():
-                if not self._announced:
+                if child.failed_to_start and not self._announced:
                     _log.error("%s could not start; giving up", child.role.name)
-                    self._stop()
                     return 1
                 self._schedule_restart(child)
             if not self._announced and all(child.ready for child in self._children):
@@ -261,6 +262,7 @@ class Supervisor:
         _log.log(level, "%s (pid %d) %s", child.role.name, child.pid, how)
         if child.sock is not None:
             child.sock.close()
+        child.failed_to_start = code > 0 and not child.ready
         child.pid, child.sock, child.ready = 0, None, False
         child.role.after_death()
 
