@@ -81,6 +81,7 @@ async def copy_object(call: Call, inp: CopyObjectInput) -> Response:
     """
     bucket = await call.bucket()
     check_user_metadata(inp.metadata)
+    conditions = write_conditions(inp.if_match, inp.if_none_match)
     source = await _source(call, inp)
     for _ in range(COPY_ATTEMPTS_MAX):
         found = await find_version(call, source.bucket, source.key, source.version_id, True)
@@ -96,17 +97,21 @@ async def copy_object(call: Call, inp: CopyObjectInput) -> Response:
             copy_source=True,
         )
         _check_copy(call, inp, source, bucket, version)
+        checksum = _checksum(inp, found)
         files: list[BlobAddress] = []
         try:
             content = await _content(call, source.bucket, bucket, found, files)
         except BlobMissing:
             await _remove(call, files)
             continue
-        result = await call.services.meta.submit(_command(call, inp, bucket, found, content))
+        command = _command(call, inp, bucket, version, content, checksum)
+        if conditions is not None:
+            command = msgspec.structs.replace(command, conditions=conditions)
+        result = await call.services.meta.submit(command)
         if isinstance(result, ObjectPut):
             if result.redundant:
                 await _remove(call, files)
-            return call.xml(_answer(version, result, inp))
+            return call.xml(_answer(command, result))
         assert isinstance(result, Refused)
         await _remove(call, files)
         if result.code != "ContentGone":
@@ -117,11 +122,7 @@ async def copy_object(call: Call, inp: CopyObjectInput) -> Response:
 async def _source(call: Call, inp: CopyObjectInput) -> _Source:
     """Out of `x-amz-copy-source: [/]bucket/key[?versionId=...]`, percent-encoded."""
     text, _, version = inp.source.partition("?versionId=")
-    raw = (
-        unquote_to_bytes(text.removeprefix("/"))
-        if "%" in text
-        else text.lstrip("/").encode("latin-1")
-    )
+    raw = unquote_to_bytes(text.encode("latin-1")).removeprefix(b"/")
     bucket_name, _, key = raw.partition(b"/")
     if not bucket_name or not key:
         raise S3Error(
@@ -205,24 +206,35 @@ async def _remove(call: Call, files: list[BlobAddress]) -> None:
         await call.services.blobs.remove(address)
 
 
-def _command(
-    call: Call, inp: CopyObjectInput, bucket: Bucket, found: Found, content: Content
-) -> PutObject:
+def _checksum(inp: CopyObjectInput, found: Found) -> tuple[str, str, str]:
+    """(algorithm, type, value) of the copy: the source's, unless another algorithm is asked for.
+
+    Raises NotImplemented where that would mean to read the content again.
+    """
     version = found.version
-    replace = inp.directive == "REPLACE"
-    checksum = (version.checksum_algorithm, version.checksum_type, version.checksum)
     wanted = inp.checksum_algorithm.upper()
-    if wanted and wanted != version.checksum_algorithm:
-        alg = algorithm(wanted)
-        if not isinstance(content, InlineContent):
-            raise S3Error(
-                "NotImplemented",
-                "CopyObject with another checksum algorithm than the source's is not implemented "
-                "for objects of this size.",
-            )
-        checksum = (alg.name, FULL_OBJECT, encode_digest(alg.digest(content.data)))
-    conditions = write_conditions(inp.if_match, inp.if_none_match)
-    command = PutObject(
+    if wanted in ("", version.checksum_algorithm):
+        return version.checksum_algorithm, version.checksum_type, version.checksum
+    alg = algorithm(wanted)
+    if version.parts_id or version.blob is not None:
+        raise S3Error(
+            "NotImplemented",
+            "CopyObject with another checksum algorithm than the source's is not implemented "
+            "for objects of this size.",
+        )
+    return alg.name, FULL_OBJECT, encode_digest(alg.digest(found.data or b""))
+
+
+def _command(
+    call: Call,
+    inp: CopyObjectInput,
+    bucket: Bucket,
+    version: ObjectVersion,
+    content: Content,
+    checksum: tuple[str, str, str],
+) -> PutObject:
+    replace = inp.directive == "REPLACE"
+    return PutObject(
         bucket.id,
         call.key,
         version.size,
@@ -234,19 +246,16 @@ def _command(
         system_metadata(call.request.headers) if replace else version.headers,
         inp.metadata if replace else version.metadata,
     )
-    if conditions is not None:
-        command = msgspec.structs.replace(command, conditions=conditions)
-    return command
 
 
-def _answer(version: ObjectVersion, result: ObjectPut, inp: CopyObjectInput) -> bytes:
+def _answer(command: PutObject, result: ObjectPut) -> bytes:
     checksum = ""
-    if version.checksum and inp.checksum_algorithm.upper() in ("", version.checksum_algorithm):
-        checksum = element(f"Checksum{version.checksum_algorithm}", version.checksum) + element(
-            "ChecksumType", version.checksum_type
+    if command.checksum:
+        checksum = element(f"Checksum{command.checksum_algorithm}", command.checksum) + element(
+            "ChecksumType", command.checksum_type
         )
     return xml.document(
         "CopyObjectResult",
         f"<LastModified>{iso_date(result.modified_ms)}</LastModified>"
-        f"{element('ETag', chr(34) + version.etag + chr(34))}{checksum}",
+        f"{element('ETag', chr(34) + command.etag + chr(34))}{checksum}",
     )
