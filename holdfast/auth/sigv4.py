@@ -88,6 +88,7 @@ _MISMATCH = (
 _QUERY_V4 = frozenset(
     ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders")
 )
+_QUERY_SCOPE = ("X-Amz-Credential", "X-Amz-SignedHeaders")
 _QUERY_V2 = frozenset(("AWSAccessKeyId", "Signature"))
 _QUERY_REQUIRED = (*sorted(_QUERY_V4), "X-Amz-Date", "X-Amz-Expires")
 
@@ -231,13 +232,13 @@ def _presigned(
 
 
 def _query_values(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """The decoded X-Amz-* parameters, of which none may come twice and none may be missing."""
+    """The X-Amz-* parameters, decoded but those of _query_scope. None may be missing or twice."""
     values: dict[str, str] = {}
     for name, value in pairs:
         if name.startswith("X-Amz-"):
             if name in values:
                 raise _query_error(f"{name} must not be given more than once")
-            values[name] = unquote(value, encoding="latin-1") if "%" in value else value
+            values[name] = value if name in _QUERY_SCOPE or "%" not in value else _decoded(value)
     algorithm = values.get("X-Amz-Algorithm")
     if algorithm is not None and algorithm.startswith("AWS4-ECDSA-P256-SHA256"):
         raise AuthError("NotImplemented", _NO_SIGV4A)
@@ -246,6 +247,10 @@ def _query_values(pairs: list[tuple[str, str]]) -> dict[str, str]:
     if algorithm != ALGORITHM:
         raise _query_error(f'X-Amz-Algorithm only supports "{ALGORITHM}"')
     return values
+
+
+def _decoded(value: str) -> str:
+    return unquote(value, encoding="latin-1")
 
 
 def _check_expiry(signed_at: float, expires: str, now: float) -> None:
@@ -366,10 +371,20 @@ def _parse_header(prefix: str, service: str) -> _Scope:
 
 
 def _query_scope(credential: str, signed_headers: str, service: str) -> _Scope:
-    code = "AuthorizationQueryParametersError"
+    """The parsed parameters. Both are still percent-encoded, so that a cache hit decodes nothing."""
     if len(credential) + len(signed_headers) <= PARSED_BYTES_MAX:
-        return _parse_query(credential, signed_headers, service, code)
-    return _parse_scope(credential, signed_headers, service, code)
+        return _parse_query(credential, signed_headers, service)
+    return _parse_query.__wrapped__(credential, signed_headers, service)
+
+
+@lru_cache(maxsize=PARSED_MAX)
+def _parse_query(credential: str, signed_headers: str, service: str) -> _Scope:
+    return _parse_scope(
+        _decoded(credential),
+        _decoded(signed_headers),
+        service,
+        "AuthorizationQueryParametersError",
+    )
 
 
 def _parse_scope(credential: str, signed_headers: str, service: str, code: str) -> _Scope:
@@ -403,9 +418,6 @@ def _parse_scope(credential: str, signed_headers: str, service: str, code: str) 
     return _Scope(
         access_key, date, region, scope, names, signed, signed_headers, itemgetter(*names), lines
     )
-
-
-_parse_query = lru_cache(maxsize=PARSED_MAX)(_parse_scope)
 
 
 # --- the proof -------------------------------------------------------------------------------

@@ -203,6 +203,24 @@ def test_a_trailer_must_be_signed_if_announced_so() -> None:
     assert refusal(auth, without, 3, (CRC32,)).code == "MalformedTrailerError"
 
 
+def test_nothing_may_follow_the_trailer_signature() -> None:
+    auth = streaming(SIGNED_TRAILER)
+    body = encode(auth, [b"abc"], [(CRC32, "AAAAAA==")])
+    names = (CRC32, "x-amz-meta-a")
+    late = body[:-2] + b"x-amz-meta-a:1\r\n\r\n"
+    assert refusal(auth, late, 3, names).code == "MalformedTrailerError"
+    assert refusal(auth, body[:-2] + body[-92:], 3, (CRC32,)).code == "MalformedTrailerError"
+
+
+def test_trailers_are_bounded_together() -> None:
+    auth = streaming(SIGNED_TRAILER)
+    body = encode(auth, [])[: len(b"0;chunk-signature=") + 64 + 2] + b"\r\n" * 5000
+    decoder = ChunkedDecoder(auth, 0, ())
+    with pytest.raises(AuthError) as refused:
+        decoder.feed(body, memoryview(b""))
+    assert refused.value.code == "MalformedTrailerError"
+
+
 # --- framing ---------------------------------------------------------------------------------
 
 # body, x-amz-decoded-content-length, code
