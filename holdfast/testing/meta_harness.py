@@ -1,4 +1,4 @@
-"""What the conformance suite of MetaStore is written with: a bucket, and short ways to act on it."""
+"""What the conformance suite of MetaStore is written with: a bucket, short ways to act."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 Rule: a command keeps its number from the first try to its answer, so asking again never applies it
 twice. All commands of one turn of the loop leave in one write. When the connection is lost, the
 client connects again, with growing pauses, and sends what is unanswered in the old order; a command
-older than ANSWER_SECONDS_MAX is given up (MetaUnavailable, outcome unknown) and never sent again.
+older than ANSWER_SECONDS_MAX is given up (MetaUnavailable, outcome unknown), never sent again, and
+its connection dropped, since the committer takes nothing from a connection that was closed.
 Nothing here needs a running task; everything belongs to one loop.
 """
 
@@ -210,9 +211,17 @@ class CommitterClient(asyncio.Protocol):
             pending.future.set_result(answer)
 
     def _check(self) -> None:
-        """Give up what is too old. The oldest come first."""
         self._checking = None
+        if self._give_up_old() and self._transport is not None:
+            # What waits in the socket must not be applied later, behind a caller's next try.
+            self._transport.abort()
+        if (self._pending or self._waiters) and not self._closed:
+            self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
+
+    def _give_up_old(self) -> bool:
+        """Whether any command was too old. The oldest come first."""
         now_s = self._loop.time()
+        before = len(self._pending)
         for number, pending in list(self._pending.items()):
             if pending.deadline_s > now_s:
                 break
@@ -221,8 +230,7 @@ class CommitterClient(asyncio.Protocol):
             _fail(pending.future, f"no answer within {self._answer_seconds_max:g} s")
         if self._waiters:
             self._let_in()
-        if (self._pending or self._waiters) and not self._closed:
-            self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
+        return len(self._pending) < before
 
     # -- the connection ------------------------------------------------------------------------
 
@@ -244,15 +252,14 @@ class CommitterClient(asyncio.Protocol):
             self._connecting = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast(asyncio.WriteTransport, transport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)
         self._received = bytearray()
         # What was not flushed yet is among the pending: it must not go out twice.
         self._outgoing = bytearray()
-        self._check()
+        self._give_up_old()
         frames = [HELLO, self._session]
         frames += [pending.frame for pending in self._pending.values()]
-        transport.writelines(frames)
+        self._transport.writelines(frames)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

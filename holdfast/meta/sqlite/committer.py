@@ -18,6 +18,7 @@ import selectors
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -56,6 +57,10 @@ def _is_fatal(error: Exception) -> bool:
     return isinstance(error, apsw.Error) and not isinstance(error, of_command)
 
 
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
 class Waiting:
     """A command of a client, and its answer when there is one."""
 
@@ -86,6 +91,7 @@ class Committer:
         reserve: ReserveFile | None = None,
         wal_bytes_max: int = wal.WAL_BYTES_MAX,
         grace_ms: int = GRACE_MS,
+        now_us: Callable[[], int] = _now_us,
         vfs: str | None = None,
     ) -> None:
         self._path = path
@@ -95,6 +101,7 @@ class Committer:
         self._reserve = reserve or ReserveFile(path.parent / "reserve", 0)
         self._wal_bytes_max = wal_bytes_max
         self._vfs = vfs
+        self._now_us = now_us
         self._clock = Clock(grace_ms=grace_ms)
         self._selector = selectors.DefaultSelector()
         self._clients: dict[bytes, ClientConnection] = {}
@@ -278,7 +285,7 @@ class Committer:
 
     def _commit(self, batch: list[Waiting], *, full: bool) -> None:
         """All of `batch` in one transaction; on any exception nothing of it happened."""
-        self._clock.set(time.time_ns() // 1000)
+        self._clock.set(self._now_us())
         decided: list[Waiting] = []
         try:
             self._begin()
@@ -352,7 +359,8 @@ class Committer:
     def _keep_house(self) -> None:
         now_s = time.monotonic()
         self._housekeeping_at = now_s + HOUSEKEEPING_SECONDS
-        if not self._reserve.held:
+        if not self._reserve.hold():
+            self._wal.shrink()
             self._reserve.hold()
         try:
             self._sessions.forget(now_s, self._clock.last_seq)

@@ -51,7 +51,8 @@ class ClientConnection:
         self._unsent = bytearray()
 
     def receive(self) -> bool:
-        """Take what has arrived; whether there may be a command. Raises OSError at the end."""
+        """Take what has arrived; whether there may be a command. Raises OSError when the client
+        has closed: it has given up, so what it had sent before is not to be applied either."""
         if len(self._received) - self._at > UNREAD_BYTES_MAX and self._has_command():
             return True
         try:
@@ -60,7 +61,7 @@ class ClientConnection:
                 if not data:
                     raise ConnectionResetError("the client has closed the connection")
                 self._received += data
-                if len(data) < RECEIVE_BYTES or len(self._received) > UNREAD_BYTES_MAX:
+                if len(self._received) > UNREAD_BYTES_MAX:
                     break
         except BlockingIOError:
             pass

@@ -25,7 +25,7 @@ class ReserveFile:
     def hold(self) -> bool:
         """Take the room, if twice as much is free. Returns whether it is held; never raises."""
         try:
-            if self.size_bytes == 0 or self._is_allocated():
+            if self.held or self.size_bytes == 0 or self._is_allocated():
                 self.held = True
             elif self._free_bytes() >= 2 * self.size_bytes:
                 self._allocate()

@@ -1,4 +1,4 @@
-"""Keeping the WAL short: passive checkpoints beside the committer, a reset by it at a bound.
+"""Keeping the files short: passive checkpoints beside the committer, a reset by it at a bound.
 
 Passive checkpoints never make a writer wait, but a WAL that is always written to is never empty,
 so it would grow for ever; at a bound the committer stops and starts the WAL from its beginning.
@@ -13,6 +13,7 @@ from holdfast.meta.sqlite.counters import Counters
 
 WAL_BYTES_MAX = 256 << 20
 RESET_MS_MAX = 200
+SHRINK_PAGES = 2_048
 EAGER_BYTES = 8 << 20  # at which the WAL is emptied while the disk is full
 
 _NO_ROOM = frozenset(
@@ -64,6 +65,15 @@ class WalBound:
         bound = self._pages_eager if eager else self._pages_max
         if self._pages >= max(bound, self._next_reset):
             self.reset()
+
+    def shrink(self) -> None:
+        """Give free pages of the database back to the file system, at most SHRINK_PAGES of them."""
+        try:
+            self._connection.execute(f"PRAGMA incremental_vacuum({SHRINK_PAGES})").fetchall()
+        except apsw.Error as error:
+            if not is_no_room(error):
+                raise
+        self.reset()
 
     def reset(self) -> None:
         """Empty the WAL, or give up after RESET_MS_MAX. Raises apsw.Error when the disk fails."""
