@@ -107,13 +107,13 @@ class Client:
         return data
 
     def _chunks(self) -> bytes:
-        data = b""
+        parts = []
         while True:
             size = int(self._until(b"\r\n"), 16)
-            data += self.exactly(size)
+            parts.append(self.exactly(size))
             assert self.exactly(2) == b"\r\n"
             if not size:
-                return data
+                return b"".join(parts)
 
 
 class Site:
@@ -159,7 +159,7 @@ class Site:
         """Wait until the condition, looked at in the server's thread, holds."""
 
         async def waiting() -> None:
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - any condition, no event
                 await asyncio.sleep(0.002)
 
         self.run(waiting())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,5 +104,5 @@ def test_refused(raw: bytes) -> None:
 def test_splits_make_no_difference(parts: list[bytes], cuts: list[int], view_bytes: int) -> None:
     raw = b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in parts) + b"0\r\n\r\nnext"
     bounds = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
-    pieces = [raw[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    pieces = [raw[a:b] for a, b in itertools.pairwise(bounds)]
     assert decode(pieces, view_bytes) == (b"".join(parts), b"next", True)

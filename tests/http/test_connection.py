@@ -230,7 +230,7 @@ def test_a_stream_waits_for_a_slow_reader(new_site: NewSite) -> None:
 
     async def endless() -> AsyncIterator[bytes]:
         nonlocal made
-        while made < 1000:
+        while made < 200:
             made += 1
             yield bytes(64 * 1024)
 
@@ -238,11 +238,11 @@ def test_a_stream_waits_for_a_slow_reader(new_site: NewSite) -> None:
         return Response(200, [], endless())
 
     site = new_site(handler)
-    with site.connect(receive_buffer_bytes=4096) as client:
+    with site.connect(receive_buffer_bytes=32 * 1024) as client:
         client.send(get())
         site.until(lambda: any(c.writing_paused for c in site.server.connections))
-        assert made < 500
-        assert len(client.answer().body) == 1000 * 64 * 1024
+        assert made < 150
+        assert len(client.answer().body) == 200 * 64 * 1024
 
 
 def test_a_broken_stream_never_looks_whole(
@@ -355,12 +355,7 @@ def test_nobody_is_answered_after_client_disconnected(new_site: NewSite) -> None
     assert site.records[0].error == "gone"
 
 
-@pytest.mark.parametrize(
-    ("head", "status"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
-)
-def test_what_could_be_smuggled_is_refused_and_closed(
-    new_site: NewSite, head: bytes, status: int
-) -> None:
+def test_what_could_be_smuggled_is_refused_and_closed(new_site: NewSite) -> None:
     reached: list[str] = []
 
     async def handler(request: Request) -> Response:
@@ -368,15 +363,16 @@ def test_what_could_be_smuggled_is_refused_and_closed(
         return Response(200, [])
 
     site = new_site(handler)
-    with site.connect() as client:
-        answer = client.ask(head + get("/smuggled"))
-        assert answer.status == status
-        assert answer.headers["connection"] == "close"
-        assert client.is_closed()
+    for name, head, status in REFUSED:
+        with site.connect() as client:
+            answer = client.ask(head + get("/smuggled"))
+            assert answer.status == status, name
+            assert answer.headers["connection"] == "close", name
+            assert client.is_closed(), name
+        assert site.records[-1].request is None
+        assert site.records[-1].request_id.encode() in answer.body
+    assert len(site.records) == len(REFUSED)
     assert not reached
-    site.until(lambda: site.records)
-    assert site.records[0].request is None
-    assert site.records[0].request_id.encode() in answer.body
 
 
 @pytest.mark.parametrize(
@@ -445,7 +441,7 @@ def test_connections_beyond_the_bound_get_503(new_site: NewSite) -> None:
 
 
 def test_a_large_answer_to_a_client_that_left_is_dropped(new_site: NewSite) -> None:
-    closed = []
+    closed: list[bool] = []
 
     async def handler(request: Request) -> Response:
         loop = asyncio.get_running_loop()

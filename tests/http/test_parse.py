@@ -1,4 +1,4 @@
-"""Heads: what is refused, with which status, and that what is accepted is read as others read it."""
+"""Heads: what is refused, with which status; what is accepted is read as others read it."""
 
 from __future__ import annotations
 
@@ -237,7 +237,6 @@ def test_what_is_accepted_is_read_as_httptools_reads_it(
         return
     target = f"{parsed.path}?{parsed.query}" if parsed.query else parsed.path
     version = "1.0" if parsed.http10 else "1.1"
-    # an "Upgrade" is refused by nobody here; a leading empty line is eaten by both
     assert httptools_reads(head + b"\r\n\r\n") == (parsed.method, target, version, parsed.headers)
 
 

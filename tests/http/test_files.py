@@ -1,0 +1,213 @@
+"""File responses: by sendfile, by pieces, over TLS; slow readers, leaving ones, shrinking files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import pytest
+
+from holdfast.http import send
+from holdfast.http.message import FileBody, Region, Request, Response
+from tests.http.conftest import NewSite
+from tests.http.site import FAST, Client, Site, get
+
+SIZE = 12 * 1024 * 1024 + 17
+
+
+@pytest.fixture(params=["sendfile", "pieces", "tls"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the bytes leave. "pieces" hides sendfile, as on a system without it."""
+    if request.param == "pieces":
+        monkeypatch.setattr(send, "SENDFILE_AVAILABLE", False)
+    elif not send.SENDFILE_AVAILABLE and request.param == "sendfile":
+        pytest.skip("no sendfile here")
+    return str(request.param)
+
+
+class Files:
+    """A handler that answers with files of its own making; counts what is open."""
+
+    def __init__(self, directory: Path) -> None:
+        self.content = os.urandom(SIZE)
+        self.path = directory / "content"
+        self.path.write_bytes(self.content)
+        self.closed = 0
+        self.opened = 0
+
+    async def __call__(self, request: Request) -> Response:
+        match request.path:
+            case "/whole":
+                return self._response([(0, SIZE)], SIZE)
+            case "/parts":
+                return self._response([(0, 1000), (5, 0), (1000, SIZE - 1000)], SIZE)
+            case "/later":
+                return self._response([(0, 1000), (1000, SIZE - 1000)], SIZE, later=True)
+            case "/small":
+                return self._response([(7, 100)], 100)
+            case "/empty":
+                return self._response([], 0)
+            case "/none":
+                return self._response([(0, 10)], 10, status=204)
+            case "/short":
+                return self._response([(0, SIZE), (SIZE, 10)], SIZE + 10)
+            case "/missing":
+                return self._response([(0, 10)], 20)
+            case "/beyond":
+                return self._response([(0, 30)], 20)
+            case "/raises":
+                return self._response([(0, 10), (-1, 10)], 20)
+            case "/injected":
+                response = self._response([(0, 10)], 10)
+                response.headers.append(("X", "\n"))
+                return response
+        return Response(200, [], request.path.encode())
+
+    def _response(
+        self, spans: list[tuple[int, int]], length: int, status: int = 200, later: bool = False
+    ) -> Response:
+        fd = os.open(self.path, os.O_RDONLY)
+        self.opened += 1
+
+        def close() -> None:
+            self.closed += 1
+            os.close(fd)
+
+        def regions() -> Iterable[Region]:
+            for offset, count in spans:
+                if offset < 0:
+                    raise OSError("no next file")
+                yield Region(fd, offset, count)
+
+        async def regions_later() -> AsyncIterator[Region]:
+            for region in regions():
+                await asyncio.sleep(0)
+                yield region
+
+        return Response(
+            status, [], FileBody(length, regions_later() if later else regions(), close)
+        )
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+@pytest.fixture
+def site(files: Files, way: str, new_site: NewSite, tls_context: ssl.SSLContext) -> Site:
+    return new_site(files, tls=tls_context if way == "tls" else None)
+
+
+@pytest.mark.parametrize("path", ["/whole", "/parts", "/later"])
+def test_the_bytes_are_the_files(site: Site, files: Files, path: str) -> None:
+    with site.connect() as client:
+        answer = client.ask(get(path))
+        assert answer.headers["content-length"] == str(SIZE)
+        assert answer.body == files.content
+        assert client.ask(get("/next")).body == b"/next"
+    assert files.closed == 1
+    assert site.records[0].bytes_sent == SIZE
+
+
+def test_files_pipelined_with_others_stay_in_order(site: Site, files: Files) -> None:
+    paths = ["/1", "/small", "/small", "/empty", "/whole", "/2", "/small", "/3", "/none", "/4"]
+    with site.connect() as client:
+        client.send(b"".join(get(path) for path in paths))
+        for path in paths:
+            expected = {
+                "/small": files.content[7:107],
+                "/whole": files.content,
+                "/empty": b"",
+                "/none": b"",
+            }.get(path, path.encode())
+            assert client.answer().body == expected
+    assert files.closed == files.opened == 6
+
+
+def test_a_file_behind_a_large_answer_waits_for_it(new_site: NewSite, files: Files) -> None:
+    """sendfile may not overtake what is still in the transport's buffer."""
+    big = bytes(8 * 1024 * 1024)
+
+    async def handler(request: Request) -> Response:
+        if request.path == "/big":
+            return Response(200, [], big)
+        return await files(request)
+
+    site = new_site(handler, write_buffer_bytes=1 << 30)
+    with site.connect(receive_buffer_bytes=64 * 1024) as client:
+        client.send(get("/big") + get("/small"))
+        site.until(lambda: files.opened)
+        assert client.answer().body == big
+        assert client.answer().body == files.content[7:107]
+
+
+def test_head_and_faulty_heads_close_the_file(
+    site: Site, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    with site.connect() as client:
+        client.send(get("/whole", method="HEAD"))
+        answer = client.answer("HEAD")
+        assert answer.headers["content-length"] == str(SIZE)
+        assert client.ask(get("/injected")).status == 500
+    assert files.closed == files.opened == 2
+
+
+def test_a_slow_reader_holds_nobody_up(new_site: NewSite, way: str, files: Files) -> None:
+    site = new_site(files)
+    with site.connect(receive_buffer_bytes=64 * 1024) as slow, site.connect() as other:
+        slow.send(get("/whole"))
+        site.until(lambda: any(stuck(c) for c in site.server.connections))
+        for _ in range(5):
+            assert other.ask(get("/x")).body == b"/x"
+        assert other.ask(get("/whole")).body == files.content
+        assert slow.answer().body == files.content
+    assert files.closed == 2
+
+
+def stuck(connection: object) -> bool:
+    waiter = getattr(connection, "_writable_waiter")  # noqa: B009 - a private look inside
+    return waiter is not None or bool(getattr(connection, "writing_paused"))  # noqa: B009
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+def test_a_reader_that_leaves_closes_the_file(site: Site, files: Files, how: str) -> None:
+    client = site.connect(receive_buffer_bytes=64 * 1024)
+    with client:
+        client.send(get("/whole"))
+        site.until(lambda: any(stuck(c) for c in site.server.connections))
+        if how == "reset":
+            leave_by_reset(client)
+    site.until(lambda: site.records)
+    assert files.closed == 1
+    assert site.records[0].error
+    assert site.records[0].bytes_sent < SIZE
+
+
+def leave_by_reset(client: Client) -> None:
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+@pytest.mark.parametrize("path", ["/short", "/missing", "/beyond", "/raises"])
+def test_a_file_that_fails_midway_never_looks_whole(
+    site: Site, files: Files, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    with site.connect() as client, pytest.raises((EOFError, ConnectionError)):
+        client.ask(get(path))
+    site.until(lambda: site.records)
+    assert files.closed == 1
+    assert "response broken" in site.records[0].error
+    assert "broke off" in caplog.text
+
+
+def test_a_reader_that_stops_is_cut(new_site: NewSite, way: str, files: Files) -> None:
+    site = new_site(files, write_seconds=0.1, **FAST)
+    with site.connect(receive_buffer_bytes=64 * 1024) as client:
+        client.send(get("/whole"))
+        site.until(lambda: site.records)
+    assert site.records[0].error == "the client does not read"
+    assert files.closed == 1
