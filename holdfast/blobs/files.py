@@ -134,11 +134,9 @@ class FileBlobStore:
         flow = Flow(self._buffers, digests, file, self._cpu, self._disk)
         try:
             size = await flow.run(source, buffer, count)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again below
             await self.in_thread(file.discard)
-            if isinstance(error, OSError):
-                raise as_blob_error(error) from None
-            raise
+            raise as_blob_error(error) from None
         return StagedFile(self, digests, file, size)
 
     def _check_room(self, size_bytes: int) -> None:
@@ -166,7 +164,7 @@ class FileBlobStore:
         file = self._new_file()
         try:
             file.write(view, 0)
-        except OSError as error:
+        except BaseException as error:  # noqa: BLE001 - raised again below
             file.discard()
             raise as_blob_error(error) from None
         self.settle(file, address)
@@ -178,6 +176,7 @@ class FileBlobStore:
         """
         path = self._directories.path(address)
         placed = False
+        self._direct = self._direct and not file.direct_refused
         try:
             if self._durable and not self._rename_first:
                 self._ops.fdatasync(file.fd)
@@ -188,7 +187,7 @@ class FileBlobStore:
                     self._ops.fdatasync(file.fd)
                 self._directories.sync_for(path)
             file.close()
-        except OSError as error:
+        except BaseException as error:  # noqa: BLE001 - raised again below
             file.discard()
             if placed:
                 self._remove_quietly(path)
@@ -238,7 +237,7 @@ class FileBlobStore:
         file = self._new_file(buffered=True)
         try:
             self._copy_bytes(origin, file)
-        except OSError as error:
+        except BaseException as error:  # noqa: BLE001 - raised again below
             file.discard()
             raise as_blob_error(error) from None
         self.settle(file, address)
@@ -307,7 +306,10 @@ class FileBlobStore:
                 for found in batch:
                     yield found
         finally:
-            batches.close()
+            try:
+                batches.close()
+            except ValueError:
+                pass  # cancelled while a thread is in a step: it ends with its last reference
 
     # ---- for the uploads that this store staged
 
@@ -356,14 +358,20 @@ class StagedInMemory(_StagedUpload):
         self._end()
         buffer = self._buffer
         assert buffer is not None
+        self._buffer = None
         try:
             address = self._store.new_address(bucket_dir, self.sha256)
-            view = buffer.view[: self.size]
-            await self._store.in_thread(lambda: self._store.write_and_settle(view, address))
-        finally:
-            self._buffer = None
+        except ValueError:
             self._store.give_back(buffer)
+            raise
+        await self._store.in_thread(lambda: self._write(buffer, address))
         return address
+
+    def _write(self, buffer: Buffer, address: BlobAddress) -> None:
+        try:
+            self._store.write_and_settle(buffer.view[: self.size], address)
+        finally:
+            self._store.give_back(buffer)
 
     async def discard(self) -> None:
         self._ended = True

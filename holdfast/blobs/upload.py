@@ -30,12 +30,14 @@ from holdfast.blobs.fileops import (
 
 #: buffers of one upload: one being filled, one in each lane
 BUFFERS_PER_UPLOAD_MAX = 4
+#: shorter writes wait for the sync
+WRITEBACK_BYTES_MIN = 256 * 1024
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
-def as_blob_error(error: OSError) -> OSError:
+def as_blob_error(error: BaseException) -> BaseException:
     """DiskFull for the errors that mean so, any other as it is."""
-    if error.errno in _FULL and not isinstance(error, DiskFull):
+    if isinstance(error, OSError) and error.errno in _FULL and not isinstance(error, DiskFull):
         return DiskFull(error.errno, error.strerror, error.filename)
     return error
 
@@ -43,12 +45,14 @@ def as_blob_error(error: OSError) -> OSError:
 class TemporaryFile:
     """A file in tmp/, written in order. Made by the first write; its methods block."""
 
-    __slots__ = ("_direct", "_ops", "_writeback", "fd", "path")
+    __slots__ = ("_direct", "_ops", "_writeback", "direct_refused", "fd", "path")
 
     def __init__(self, ops: FileOps, path: str, direct: bool, writeback: bool) -> None:
         self._ops = ops
         self._direct = direct
         self._writeback = writeback
+        #: whether the file system turned out not to do O_DIRECT
+        self.direct_refused = False
         self.path = path
         self.fd = -1
 
@@ -63,6 +67,7 @@ class TemporaryFile:
                 if error.errno != errno.EINVAL:
                     raise
             self._direct = False
+            self.direct_refused = True
             self._unlink()
         self.fd = self._ops.open(self.path, flags, 0o600)
 
@@ -83,7 +88,7 @@ class TemporaryFile:
                 self._direct = False
             view, offset = view[aligned:], offset + aligned
         self._write_all(view, offset)
-        if self._writeback:
+        if self._writeback and len(view) >= WRITEBACK_BYTES_MIN:
             self._ops.start_writeback(self.fd, offset, len(view))
 
     def _write_direct(self, view: memoryview, offset: int) -> bool:
@@ -95,6 +100,7 @@ class TemporaryFile:
                 raise
             self._ops.stop_direct(self.fd)
             self._direct = False
+            self.direct_refused = True
             return False
         return True
 
@@ -147,7 +153,11 @@ class _Lane:
             if self._busy:
                 return
             self._busy = True
-        self._executor.submit(self._run)
+        try:
+            self._executor.submit(self._run)
+        except RuntimeError as error:  # the store was closed, or the system gives no thread
+            self._flow.error = error
+            self._run()
 
     def _run(self) -> None:
         flow = self._flow

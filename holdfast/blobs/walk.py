@@ -120,25 +120,25 @@ async def file_sha256(
 ) -> bytes:
     """The SHA-256 of an open file, read through one buffer; its pages leave the cache then."""
     digest = hashlib.sha256()
-    buffer = pool.take()
     offset = 0
 
     def step() -> bool:
         nonlocal offset
         start = offset
-        while offset - start < VERIFY_STEP_BYTES:
-            count = os.preadv(fd, [buffer.view], offset)
-            if count == 0:
-                return False
-            digest.update(buffer.view[:count])
-            offset += count
+        buffer = pool.take()
+        try:
+            while offset - start < VERIFY_STEP_BYTES:
+                count = os.preadv(fd, [buffer.view], offset)
+                if count == 0:
+                    break
+                digest.update(buffer.view[:count])
+                offset += count
+        finally:
+            pool.give(buffer)
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(fd, start, offset - start, os.POSIX_FADV_DONTNEED)
-        return True
+        return offset - start >= VERIFY_STEP_BYTES
 
-    try:
-        while await in_thread(step):
-            pass
-    finally:
-        pool.give(buffer)
+    while await in_thread(step):
+        pass
     return digest.digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import resource
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.blobs import files
+from holdfast.blobs import fileops, files
 from holdfast.blobs.contract import BlobAddress, BlobMissing, DiskFull
 from holdfast.blobs.files import FileBlobStore
 from holdfast.testing.blob_suite import BUCKET, BytesSource, get, pattern, put, run, swept
@@ -304,6 +305,55 @@ def test_stale_uploads_are_swept(switch: Switch, tmp_path: Path) -> None:
     os.utime(tmp / "old", (1, 1))
     run(swept(switch.store, 3600))
     assert os.listdir(tmp) == ["new"]
+
+
+def test_a_closed_store_refuses_uploads(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "data")
+    store.prepare()
+    store.close()
+    with pytest.raises(RuntimeError):
+        run(store.stage(BytesSource(pattern(3_000_000)), None))
+
+
+class NoDirectOpen(FaultyFileOps):
+    """A file system that does not know O_DIRECT."""
+
+    refused = 0
+
+    def open(self, path: str, flags: int, mode: int = 0o600, /) -> int:
+        if flags & fileops.O_DIRECT:
+            self.refused += 1
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return super().open(path, flags, mode)
+
+
+class NoDirectWrite(FaultyFileOps):
+    """A file system that takes O_DIRECT, and then no such write."""
+
+    def pwrite(self, fd: int, data: memoryview, offset: int, /) -> int:
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & fileops.O_DIRECT:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return super().pwrite(fd, data, offset)
+
+
+class ShortWrite(FaultyFileOps):
+    """A file system that writes less than it is given."""
+
+    def pwrite(self, fd: int, data: memoryview, offset: int, /) -> int:
+        return super().pwrite(fd, data[: max(1, len(data) // 2)], offset)
+
+
+@pytest.mark.parametrize("ops", [NoDirectOpen, NoDirectWrite, ShortWrite])
+def test_odd_file_systems(tmp_path: Path, ops: type[FaultyFileOps]) -> None:
+    odd = ops(nothing)
+    store = FileBlobStore(tmp_path / "data", ops=odd)
+    store.prepare()
+    for size in (100, 5000, 100_000, 700_001):
+        address = run(put(store, pattern(size)))
+        assert run(get(store, address)) == pattern(size)
+    if isinstance(odd, NoDirectOpen):
+        assert odd.refused == 1
+    store.close()
 
 
 def test_sweep_passes_over_what_is_not_its_own(switch: Switch, tmp_path: Path) -> None:
