@@ -50,6 +50,7 @@ class SigningKey(NamedTuple):
         return mac.hexdigest()
 
 
+@lru_cache(maxsize=SIGNING_KEYS_MAX)
 def signing_key_of(raw: bytes) -> SigningKey:
     return SigningKey(raw, hmac.new(raw, digestmod="sha256"))
 
