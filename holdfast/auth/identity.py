@@ -38,8 +38,8 @@ class Authenticated(NamedTuple):
     payload: PayloadKind
     #: the SHA-256 promised for the body (32 bytes), when payload is SIGNED
     sha256: bytes | None
-    #: for the chunk signatures: the seed signature (hex), the signing key, `date/region/s3/aws4_request`
-    #: and the `x-amz-date` that was signed
+    #: for the chunk signatures: the seed signature (hex), the signing key, the scope
+    #: `date/region/s3/aws4_request` and the `x-amz-date` that was signed
     signature: str
     signing_key: bytes
     scope: str
