@@ -231,7 +231,7 @@ class Supervisor:
                 message = b""
             if message == READY:
                 child.ready = True
-                if self._announced:
+                if child.deaths:
                     _log.info("%s is back (pid %d)", child.role.name, child.pid)
             else:  # it is ending; SIGCHLD follows
                 child.sock.close()

@@ -70,6 +70,7 @@ def test_new_files_are_served_and_broken_ones_are_not(
     wait_for(lambda: _served_subject(process.port) == "first", process.output)
     assert f"https://127.0.0.1:{process.port}" in process.output()
 
+    _write_pair(tmp_path, "half")  # its certificate loads, its key does not
     Path(key).write_text("broken")
     os.kill(process.pid, signal.SIGHUP)
     wait_for(lambda: "the old certificate stays in use" in process.output())
