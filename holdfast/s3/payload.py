@@ -157,11 +157,9 @@ class Payload:
                 break
             assert self._pending is not None
             consumed, _ = self._decoder.feed(self._pending, nowhere)
-            if not consumed and not self._decoder.finished:
+            if not consumed:
                 raise S3Error("IncompleteBody")
             self._pending = self._pending[consumed:] if consumed < len(self._pending) else None
-            if self._decoder.finished and self._pending is not None:
-                raise S3Error("IncompleteBody", "There is data behind the last chunk.")
         self._decoder.end()
 
     def promised_checksum(self) -> bytes | None:

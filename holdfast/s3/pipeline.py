@@ -29,7 +29,7 @@ from holdfast.s3.errors import ERRORS, S3Error
 from holdfast.s3.operation import Operation
 from holdfast.s3.render import error_response
 from holdfast.s3.routing import make_router
-from holdfast.s3.target import parse_target
+from holdfast.s3.target import meant_headers, parse_target
 
 _log = logging.getLogger("holdfast.s3")
 
@@ -60,7 +60,8 @@ def make_handler(services: Services) -> Handler:
         level, bucket, key, query = parse_target(
             request.path, request.query, headers.get("host", ""), services.domains
         )
-        op = router.find(request.method, level, query, headers)
+        meant = meant_headers(query, headers) if query else headers
+        op = router.find(request.method, level, query, meant)
         auth = authenticate(
             request.method,
             request.path,
@@ -73,7 +74,8 @@ def make_handler(services: Services) -> Handler:
         authorize(op, auth)
         if op.handler is None:
             raise S3Error("NotImplemented", f"{op.name} is not implemented.")
-        inp = bind(op, headers, query)
+        request.headers = meant
+        inp = bind(op, meant, query)
         return await op.handler(Call(request, services, op, bucket, key, query, auth), inp)
 
     return handle

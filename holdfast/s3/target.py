@@ -59,6 +59,33 @@ def virtual_host_bucket(host: str, domains: tuple[str, ...]) -> str:
     return ""
 
 
+#: parameters of a presigned URL that are no headers in disguise
+_SIGNATURE_PARAMETERS = frozenset(
+    f"x-amz-{name}"
+    for name in (
+        "algorithm",
+        "content-sha256",
+        "credential",
+        "date",
+        "expires",
+        "security-token",
+        "signature",
+        "signedheaders",
+    )
+)
+
+
+def meant_headers(query: dict[str, str], headers: dict[str, str]) -> dict[str, str]:
+    """Some SDKs move x-amz-* headers into the query of a presigned URL: they mean the same there.
+    A header that was sent as one stands."""
+    moved = {
+        lower: value.encode("utf-8").decode("latin-1")
+        for name, value in query.items()
+        if (lower := name.lower()).startswith("x-amz-") and lower not in _SIGNATURE_PARAMETERS
+    }
+    return {**moved, **headers} if moved else headers
+
+
 def parse_target(path: str, query: str, host: str, domains: tuple[str, ...]) -> Target:
     """Out of path and query as on the wire. Raises InvalidURI, KeyTooLongError."""
     bucket = virtual_host_bucket(host, domains) if domains else ""
