@@ -34,24 +34,38 @@ class Feeder(Protocol):
         """The rest of the body is not wanted, or can't be told: no request may follow it."""
 
 
-class EmptyBody:
-    """No body at all; one instance serves every request."""
+class WholeBody:
+    """A body that came along with its head: the usual small one. Nothing is waited for."""
 
-    __slots__ = ()
+    __slots__ = ("_data", "_start", "length")
 
-    length: int | None = 0
+    def __init__(self, data: bytes) -> None:
+        self.length: int | None = len(data)
+        self._data = data
+        self._start = 0
 
     def take(self) -> bytes | None:
-        return b""
+        if self._start:
+            return None
+        self._start = len(self._data)
+        return self._data
 
     async def read(self, limit_bytes: int) -> bytes:
-        return b""
+        if len(self._data) > limit_bytes:
+            raise BodyTooLarge(f"{self.length} bytes, at most {limit_bytes} taken")
+        start, self._start = self._start, len(self._data)
+        return self._data[start:]
 
     async def fill(self, view: memoryview) -> int:
-        return 0
+        start = self._start
+        count = min(len(self._data) - start, len(view))
+        view[:count] = self._data[start : start + count]
+        self._start = start + count
+        return count
 
 
-EMPTY_BODY = EmptyBody()
+#: no body at all; without bytes it has no state, so that one serves every request
+EMPTY_BODY = WholeBody(b"")
 
 
 class WireBody:
@@ -171,15 +185,6 @@ class LengthBody(WireBody):
         self.left = length
         self._kept: bytes | bytearray = b""
         self._kept_start = 0
-
-    @classmethod
-    def whole(cls, feeder: Feeder, data: bytes) -> LengthBody:
-        """A body that came along with its head."""
-        body = cls(feeder, len(data))
-        body.left = 0
-        body.complete = True
-        body._kept = data
-        return body
 
     def take(self) -> bytes | None:
         kept = self._kept

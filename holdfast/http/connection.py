@@ -14,7 +14,7 @@ import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from holdfast.http.access import access_record
-from holdfast.http.body import EMPTY_BODY, ChunkedBody, LengthBody, WireBody
+from holdfast.http.body import EMPTY_BODY, ChunkedBody, LengthBody, WholeBody, WireBody
 from holdfast.http.drive import drive
 from holdfast.http.encode import CONTINUE, BadHeader, has_no_body, render_head
 from holdfast.http.flow import (
@@ -354,9 +354,7 @@ class Connection(FlowControl):
         if 0 < length <= available:
             self._consume(start + length)
             self._expects_continue = False
-            if available == length and not start:
-                return LengthBody.whole(self, bytes(pending))
-            return LengthBody.whole(self, bytes(pending[start : start + length]))
+            return WholeBody(bytes(pending[start : start + length]))
         body = ChunkedBody(self, self.limits) if length < 0 else LengthBody(self, length)
         self._body = body
         if available:

@@ -32,6 +32,8 @@ _BARE = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?=[^\n])|(?<!\r)\n")
 _METHOD_BYTES_MAX = 32
 _LENGTH_DIGITS_MAX = 18  # below 2**63
 _KNOWN_NAMES_MAX = 1024
+_KNOWN_HOSTS_MAX = 1024
+_KNOWN_BYTES_MAX = 128
 
 #: fields whose repetition would let two readers see two different requests
 SINGLETONS = frozenset(
@@ -52,6 +54,8 @@ SINGLETONS = frozenset(
 
 # names that were seen to be tokens -> lower case; bounded, so no client can make it grow
 _known_names: dict[str, str] = {}
+# the same for the values of Host
+_known_hosts: set[str] = set()
 
 
 class ProtocolError(Exception):
@@ -82,7 +86,7 @@ def _known_name(name: str) -> str:
         if not _FIELD_NAME.fullmatch(name):
             raise ProtocolError(400, "invalid header field name")
         known = name.lower()
-        if len(_known_names) < _KNOWN_NAMES_MAX:
+        if len(_known_names) < _KNOWN_NAMES_MAX and len(name) <= _KNOWN_BYTES_MAX:
             _known_names[name] = known
     return known
 
@@ -178,6 +182,13 @@ def _framing(headers: dict[str, str], http10: bool) -> int:
     return CHUNKED
 
 
+def _check_host(host: str) -> None:
+    if not _HOST.fullmatch(host):
+        raise ProtocolError(400, "invalid Host")
+    if len(_known_hosts) < _KNOWN_HOSTS_MAX and len(host) <= _KNOWN_BYTES_MAX:
+        _known_hosts.add(host)
+
+
 def _keep_alive(headers: dict[str, str], http10: bool) -> bool:
     value = headers.get("connection")
     if value is None:
@@ -199,8 +210,8 @@ def parse_head(head: bytes, limits: Limits) -> Head:
         raise ProtocolError(400, "missing Host")
     if target[0] != "/":
         target = _absolute(target, headers)
-    if not _HOST.fullmatch(headers.get("host", "")):
-        raise ProtocolError(400, "invalid Host")
+    if headers.get("host", "") not in _known_hosts:
+        _check_host(headers.get("host", ""))
     length = _framing(headers, http10)
     expects_continue = False
     expect = headers.get("expect")

@@ -96,7 +96,8 @@ def test_splits_make_no_difference(site: Site, chosen: list[bytes], cuts: list[i
 
 
 _LINES = (
-    "GET / HTTP/1.1\r\n|PUT /fill HTTP/1.1\r\n|PUT /unread HTTP/1.0\r\n|Host: h\r\n|\r\n|\n|\r|abc| |:|\0"
+    "GET / HTTP/1.1\r\n|PUT /fill HTTP/1.1\r\n|PUT /unread HTTP/1.0\r\n|Host: h\r\n"
+    "|\r\n|\n|\r|abc| |:|\0"
     "|Content-Length: 3\r\n|Transfer-Encoding: chunked\r\n|Expect: 100-continue\r\n"
     "|3\r\nabc\r\n|0\r\n\r\n|-1\r\n"
 )
