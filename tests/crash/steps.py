@@ -21,6 +21,7 @@ from tests.crash.scenario import problems_after, steps
 from tests.maintenance.stores import Stores, in_stores
 
 STEPS_MAX = 1000
+WRONG_MAX = 10
 COMPLETE, DIED, FAILED, WRONG = 0, 77, 78, 79
 MODES = ("exit", "EIO", "ENOSPC")
 
@@ -95,7 +96,7 @@ def run(mode: str, first: int, stride: int) -> tuple[int, int]:
                 wrong += 1
                 print(f"WRONG: {mode} at step {number}", file=sys.stderr)
             shutil.rmtree(directory)
-            if status == COMPLETE:
+            if status == COMPLETE or wrong >= WRONG_MAX:
                 return runs, wrong
             runs += 1
         raise RuntimeError(f"the scenario has more than {STEPS_MAX} steps")

@@ -94,17 +94,19 @@ def in_stores(
         directory = DataDirectory.open(str(data))
         metadata = Metadata(directory.path, settings)
         blobs = FileBlobStore(files or directory.path, ops=ops)
-        thread = CommitterThread(metadata)
         try:
             blobs.prepare()
+            thread = CommitterThread(metadata)
             thread.start()
-            store = await metadata.open_store()
             try:
-                return await work(Stores(store.meta, blobs))
+                store = await metadata.open_store()
+                try:
+                    return await work(Stores(store.meta, blobs))
+                finally:
+                    await store.close()
             finally:
-                await store.close()
+                await thread.stop()
         finally:
-            await thread.stop()
             metadata.close()
             blobs.close()
             directory.close()
