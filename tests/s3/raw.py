@@ -65,10 +65,19 @@ def target(bucket: str, key: str | bytes) -> str:
     return f"/{bucket}/{quote_key(key)}"
 
 
+class Site(NamedTuple):
+    """Where a server is and with which keys; `Server` has the same attributes."""
+
+    endpoint: str
+    region: str
+    access_key: str
+    secret_key: str
+
+
 class Raw:
     """One caller, one kept connection at a time. Used with `with`, or closed at the end."""
 
-    def __init__(self, server: Server, cafile: str = "") -> None:
+    def __init__(self, server: Server | Site, cafile: str = "") -> None:
         url = urlsplit(server.endpoint)
         self.address = (url.hostname or "", url.port or 0)
         self.host = url.netloc

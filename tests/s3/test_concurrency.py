@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from threading import Barrier
 from typing import TypeVar
 
@@ -11,7 +13,8 @@ import pytest
 
 from holdfast.testing.server import Server
 
-from .raw import Raw
+from ..serving import ACCESS_KEY, SECRET_KEY, ServeProcess
+from .raw import Raw, Site
 from .test_objects import noise
 
 T = TypeVar("T")
@@ -20,11 +23,44 @@ ROUNDS = 12
 SIZES = [1000, 200_000]
 
 
+@pytest.fixture(scope="module", params=["one process", "two workers"])
+def site(request: pytest.FixtureRequest, s3_server: Server) -> Iterator[Server | Site]:
+    """The races inside one loop, and those between processes, at full durability."""
+    if request.param == "one process":
+        yield s3_server
+        return
+    directory = request.getfixturevalue("tmp_path_factory").mktemp("serve")
+    process = ServeProcess(directory, ("--workers", "2"), {})
+    process.start()
+    try:
+        yield Site(process.endpoint, "us-east-1", ACCESS_KEY, SECRET_KEY)
+    finally:
+        process.destroy()
+
+
+@pytest.fixture(scope="module")
+def raw(site: Server | Site) -> Iterator[Raw]:
+    with Raw(site) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def new_bucket(raw: Raw) -> Callable[[], str]:
+    numbers = itertools.count()
+
+    def make() -> str:
+        name = f"race-{next(numbers)}"
+        assert raw("PUT", f"/{name}").status == 200
+        return name
+
+    return make
+
+
 @pytest.fixture
-def together(s3_server: Server) -> Iterator[Callable[[Callable[[Raw, int], T]], list[T]]]:
+def together(site: Server | Site) -> Iterator[Callable[[Callable[[Raw, int], T]], list[T]]]:
     """together(act): `act(client, n)` in WRITERS threads at the same moment; their results."""
-    with ThreadPoolExecutor(WRITERS) as pool:
-        clients = [Raw(s3_server) for _ in range(WRITERS)]
+    with ThreadPoolExecutor(WRITERS) as pool, ExitStack() as stack:
+        clients = [stack.enter_context(Raw(site)) for _ in range(WRITERS)]
 
         def run(act: Callable[[Raw, int], T]) -> list[T]:
             barrier = Barrier(WRITERS)
@@ -36,8 +72,6 @@ def together(s3_server: Server) -> Iterator[Callable[[Callable[[Raw, int], T]], 
             return list(pool.map(one, range(WRITERS)))
 
         yield run
-        for client in clients:
-            client.close()
 
 
 Together = Callable[[Callable[[Raw, int], T]], list[T]]
