@@ -19,8 +19,8 @@ from holdfast.meta.sqlite.schema import open_writer
 from holdfast.testing.vfs import Mark, PowerCut, Recording, RecordingVFS
 from tests.meta.running import OWNER, Running, put
 
-CUTS_MAX = 80
-ROUNDS = 40
+CUTS_MAX = 30
+ROUNDS = 30
 Expected = dict[bytes, set[bytes | None]]
 
 

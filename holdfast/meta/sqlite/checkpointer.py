@@ -33,18 +33,20 @@ class Checkpointer:
         check_library()
         self._counters = counters
         self._pages_step = pages_step
-        self._copied_pages = 0
         self._connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
         self._connection.set_busy_timeout(BUSY_MS_MAX)
         keep_wal(self._connection)
+        # A connection that has never read takes no part in the WAL, and would copy nothing.
+        self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
 
     @property
     def is_due(self) -> bool:
-        """Whether the WAL has grown enough (or was reset) since the last checkpoint."""
-        pages = self._counters.wal_pages
-        if pages < self._copied_pages:
-            self._copied_pages = 0
-        return pages - self._copied_pages >= self._pages_step
+        """Whether the WAL has grown enough since the last checkpoint."""
+        return self._behind_pages >= self._pages_step
+
+    @property
+    def _behind_pages(self) -> int:
+        return self._counters.wal_pages - self._counters.copied_pages
 
     def checkpoint(self) -> None:
         """Copy what can be copied without making anybody wait. Raises apsw.Error on disk faults."""
@@ -56,7 +58,7 @@ class Checkpointer:
             if not is_no_room(error):
                 raise
             return
-        self._copied_pages = max(copied, 0)
+        self._counters.set_copied_pages(copied)
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set: when due, and once the store is idle."""
@@ -65,8 +67,7 @@ class Checkpointer:
             commits = self._counters.commits
             idle_s = 0.0 if commits != seen else idle_s + POLL_SECONDS
             seen = commits
-            is_behind = self._counters.wal_pages > self._copied_pages
-            if self.is_due or (is_behind and idle_s >= IDLE_SECONDS):
+            if self.is_due or (self._behind_pages and idle_s >= IDLE_SECONDS):
                 self.checkpoint()
 
     def close(self) -> None:

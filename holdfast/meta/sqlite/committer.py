@@ -103,6 +103,7 @@ class Committer:
         self._vfs = vfs
         self._now_us = now_us
         self._clock = Clock(grace_ms=grace_ms)
+        self._connection: apsw.Connection | None = None
         self._selector = selectors.DefaultSelector()
         self._clients: dict[bytes, ClientConnection] = {}
         self._ready: deque[ClientConnection] = deque()
@@ -124,23 +125,24 @@ class Committer:
             except BlockingIOError:
                 raise CommitterRunning(str(self._path)) from None
             self._open()
-            try:
-                while self._turn():
-                    pass
-            finally:
-                self._close()
+            while self._turn():
+                pass
         finally:
+            self._close()
             os.close(lock)
 
     def _open(self) -> None:
         self._reserve.hold()
-        self._connection = open_writer(self._path, durable=self._durable, vfs=self._vfs)
-        self._connection.pragma("cache_size", -(CACHE_BYTES_MAX // 1024))
-        self._wal = wal.WalBound(self._connection, self._counters, self._wal_bytes_max)
-        self._run_sql = self._connection.cursor().execute
-        self._state = SqliteState(self._connection)
-        self._applier = Applier(self._connection, self._state)
-        self._sessions = Sessions(self._connection, time.monotonic())
+        connection = open_writer(self._path, durable=self._durable, vfs=self._vfs)
+        self._connection = connection
+        connection.pragma("cache_size", -(CACHE_BYTES_MAX // 1024))
+        self._wal = wal.WalBound(
+            connection, self._counters, self._wal_bytes_max, self._reserve.size_bytes
+        )
+        self._run_sql = connection.cursor().execute
+        self._state = SqliteState(connection)
+        self._applier = Applier(connection, self._state)
+        self._sessions = Sessions(connection, time.monotonic())
         self._clock.last_seq = self._sessions.last_seq
         self._housekeeping_at = time.monotonic() + HOUSEKEEPING_SECONDS
         self._listener.setblocking(False)
@@ -156,7 +158,8 @@ class Committer:
         self._selector.close()
         self._stop_receiver.close()
         self._stop_sender.close()
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
 
     # -- one turn ------------------------------------------------------------------------------
 
@@ -260,7 +263,7 @@ class Committer:
             for waiting in batch:
                 self._process_alone(waiting)
         self._answer(batch)
-        self._wal.keep_bounded(eager=not self._reserve.held)
+        self._wal.keep_bounded(full=not self._reserve.held)
 
     def _process_alone(self, waiting: Waiting) -> None:
         try:
@@ -298,7 +301,7 @@ class Committer:
                 waiting.answer = None
             self._state.buckets.clear()
             self._applier.config_changed = False
-            if self._connection.in_transaction:
+            if self._in_transaction():
                 self._run_sql("ROLLBACK")
             if wal.is_no_room(error):
                 raise _NoRoom from error
@@ -335,6 +338,9 @@ class Committer:
 
     def _end(self) -> None:
         self._run_sql("COMMIT")
+
+    def _in_transaction(self) -> bool:
+        return self._connection is not None and self._connection.in_transaction
 
     def _count(self) -> None:
         self._counters.move(config=self._applier.config_changed)

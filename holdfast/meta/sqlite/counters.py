@@ -1,9 +1,9 @@
-"""Three numbers that the committer shares with every process through memory.
+"""A few numbers that the committer shares with every process through memory.
 
-Rule: one writer. `commits` moves before every answer (also to a command that is asked for again)
-and when a committer starts; so a reader that sees it unmoved since its snapshot began has missed
-nothing that was answered. `config` moves, before `commits`, when a bucket or a document changed.
-Each number is one aligned word, written at once.
+Rule: one writer, the committer. `commits` moves before every answer (also to a command that is
+asked for again) and when a committer starts; so a reader that sees it unmoved since its snapshot
+began has missed nothing that was answered. `config` moves, before `commits`, when a bucket or a
+document changed. Each number is one aligned word, written at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 COUNTERS_BYTES = mmap.PAGESIZE
 
-_COMMITS, _CONFIG, _WAL_PAGES = 0, 1, 2
+_COMMITS, _CONFIG, _WAL_PAGES, _COPIED_PAGES = 0, 1, 2, 3
 
 
 class Counters:
@@ -53,6 +53,11 @@ class Counters:
         """Pages in the WAL after the last commit."""
         return self._words[_WAL_PAGES]
 
+    @property
+    def copied_pages(self) -> int:
+        """How many of them the last checkpoint had copied; stale for a moment after a WAL reset."""
+        return min(self._words[_COPIED_PAGES], self._words[_WAL_PAGES])
+
     def move(self, *, config: bool) -> None:
         """By the committer alone."""
         if config:
@@ -62,6 +67,10 @@ class Counters:
     def set_wal_pages(self, pages: int) -> None:
         """By the committer alone."""
         self._words[_WAL_PAGES] = pages
+
+    def set_copied_pages(self, pages: int) -> None:
+        """By whoever made a checkpoint; a hint, so the last one wins."""
+        self._words[_COPIED_PAGES] = pages
 
     def close(self) -> None:
         self._words.release()

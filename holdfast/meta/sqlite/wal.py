@@ -13,8 +13,8 @@ from holdfast.meta.sqlite.counters import Counters
 
 WAL_BYTES_MAX = 256 << 20
 RESET_MS_MAX = 200
+EAGER_BYTES_MIN = 1 << 18
 SHRINK_PAGES = 2_048
-EAGER_BYTES = 8 << 20  # at which the WAL is emptied while the disk is full
 
 _NO_ROOM = frozenset(
     {
@@ -34,10 +34,19 @@ def is_no_room(error: BaseException) -> bool:
 
 
 class WalBound:
-    """The committer's part. Counts the WAL's pages at every commit and shares the count."""
+    """The committer's part. Counts the WAL's pages at every commit and shares the count.
+
+    `bytes_max` is the bound. `reserve_bytes` is what a full disk leaves: a WAL that no checkpoint
+    has copied yet needs that room, so half of it bounds how far copying may be behind (0: no
+    bound), and a quarter is the bound of the WAL while the disk is full.
+    """
 
     def __init__(
-        self, connection: apsw.Connection, counters: Counters, bytes_max: int = WAL_BYTES_MAX
+        self,
+        connection: apsw.Connection,
+        counters: Counters,
+        bytes_max: int,
+        reserve_bytes: int,
     ) -> None:
         self._connection = connection
         self._counters = counters
@@ -47,24 +56,32 @@ class WalBound:
         assert isinstance(busy_ms, int)
         self._busy_ms = busy_ms
         self._pages_max = max(1, bytes_max // page_bytes)
-        self._pages_eager = min(self._pages_max, EAGER_BYTES // page_bytes)
-        self._retry_pages = max(1, self._pages_max // 8)
+        self._behind_pages_max = reserve_bytes // 2 // page_bytes or self._pages_max
+        eager_bytes = max(reserve_bytes // 4, EAGER_BYTES_MIN)
+        self._pages_eager = min(self._pages_max, eager_bytes // page_bytes)
+        self._retry_pages = max(1, min(self._pages_max, self._behind_pages_max) // 8)
         self._pages = 0
-        self._next_reset = 0
+        self._next_try = 0
         connection.set_wal_hook(self._committed)
 
     def _committed(self, connection: apsw.Connection, name: str, pages: int) -> int:
         if pages < self._pages:
-            self._next_reset = 0
+            self._next_try = 0
+            self._counters.set_copied_pages(0)
         self._pages = pages
         self._counters.set_wal_pages(pages)
         return apsw.SQLITE_OK
 
-    def keep_bounded(self, *, eager: bool) -> None:
-        """Reset the WAL when it has come to its bound. `eager`: at a much lower one."""
-        bound = self._pages_eager if eager else self._pages_max
-        if self._pages >= max(bound, self._next_reset):
+    def keep_bounded(self, *, full: bool) -> None:
+        """Reset the WAL at its bound; copy it when the checkpointer is too far behind."""
+        bound = self._pages_eager if full else self._pages_max
+        if self._pages < self._next_try:
+            return
+        if self._pages >= bound:
             self.reset()
+        elif self._pages - self._counters.copied_pages >= self._behind_pages_max:
+            self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._next_try = self._pages + self._retry_pages
 
     def shrink(self) -> None:
         """Give free pages of the database back to the file system, at most SHRINK_PAGES of them."""
@@ -79,16 +96,24 @@ class WalBound:
         """Empty the WAL, or give up after RESET_MS_MAX. Raises apsw.Error when the disk fails."""
         self._connection.set_busy_timeout(RESET_MS_MAX)
         try:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            if self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE):
+                self._pages = 0
+                self._next_try = 0
+                self._counters.set_wal_pages(0)
+            else:
+                self._next_try = self._pages + self._retry_pages
+        finally:
+            self._connection.set_busy_timeout(self._busy_ms)
+
+    def _checkpoint(self, mode: int) -> bool:
+        """Whether it was done."""
+        try:
+            _, copied = self._connection.wal_checkpoint(mode=mode)
         except apsw.BusyError:
-            self._next_reset = self._pages + self._retry_pages
+            return False
         except apsw.Error as error:
             if not is_no_room(error):
                 raise
-            self._next_reset = self._pages + self._retry_pages
-        else:
-            self._pages = 0
-            self._next_reset = 0
-            self._counters.set_wal_pages(0)
-        finally:
-            self._connection.set_busy_timeout(self._busy_ms)
+            return False
+        self._counters.set_copied_pages(copied)
+        return True
