@@ -49,9 +49,6 @@ class FileOps(Protocol):
     def copy_range(self, source: int, target: int, count: int, offset: int, /) -> int:
         """Copy at most `count` bytes at `offset` of one file to the same offset of another."""
 
-    def start_writeback(self, fd: int, offset: int, count: int, /) -> None:
-        """Ask for dirty pages to go to the disk; waits for nothing, promises nothing."""
-
     def stop_direct(self, fd: int, /) -> None:
         """Take O_DIRECT off an open file."""
 
@@ -69,12 +66,6 @@ def _copy_range(source: int, target: int, count: int, offset: int, /) -> int:
             pass  # not on this pair of files; what is really wrong shows itself again below
     data = os.pread(source, min(count, _COPY_BYTES), offset)
     return os.pwrite(target, data, offset)
-
-
-def _start_writeback(fd: int, offset: int, count: int, /) -> None:
-    # Dirty pages are only handed to the disk by this advice, not dropped (mm/fadvise.c).
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(fd, offset, count, os.POSIX_FADV_DONTNEED)
 
 
 def _stop_direct(fd: int, /) -> None:
@@ -112,7 +103,6 @@ class SystemFileOps:
     mkdir = staticmethod(os.mkdir)
     rmdir = staticmethod(os.rmdir)
     copy_range = staticmethod(_copy_range)
-    start_writeback = staticmethod(_start_writeback)
     stop_direct = staticmethod(_stop_direct)
     identity = staticmethod(_identity)
     free_bytes = staticmethod(_free_bytes)

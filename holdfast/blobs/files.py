@@ -157,7 +157,7 @@ class FileBlobStore:
 
     def _new_file(self, buffered: bool = False) -> TemporaryFile:
         path = f"{self._directories.tmp}/{new_blob_number():x}"
-        return TemporaryFile(self._ops, path, self._direct and not buffered, self._durable)
+        return TemporaryFile(self._ops, path, self._direct and not buffered)
 
     def write_and_settle(self, view: memoryview, address: BlobAddress) -> None:
         """Write a small blob and give it its address. Blocks."""

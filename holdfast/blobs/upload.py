@@ -30,8 +30,6 @@ from holdfast.blobs.fileops import (
 
 #: buffers of one upload: one being filled, one in each lane
 BUFFERS_PER_UPLOAD_MAX = 4
-#: shorter writes wait for the sync
-WRITEBACK_BYTES_MIN = 256 * 1024
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
@@ -45,12 +43,11 @@ def as_blob_error(error: BaseException) -> BaseException:
 class TemporaryFile:
     """A file in tmp/, written in order. Made by the first write; its methods block."""
 
-    __slots__ = ("_direct", "_ops", "_writeback", "direct_refused", "fd", "path")
+    __slots__ = ("_direct", "_ops", "direct_refused", "fd", "path")
 
-    def __init__(self, ops: FileOps, path: str, direct: bool, writeback: bool) -> None:
+    def __init__(self, ops: FileOps, path: str, direct: bool) -> None:
         self._ops = ops
         self._direct = direct
-        self._writeback = writeback
         #: whether the file system turned out not to do O_DIRECT
         self.direct_refused = False
         self.path = path
@@ -88,8 +85,6 @@ class TemporaryFile:
                 self._direct = False
             view, offset = view[aligned:], offset + aligned
         self._write_all(view, offset)
-        if self._writeback and len(view) >= WRITEBACK_BYTES_MIN:
-            self._ops.start_writeback(self.fd, offset, len(view))
 
     def _write_direct(self, view: memoryview, offset: int) -> bool:
         """False: the file system refuses O_DIRECT for it, which is switched off now."""

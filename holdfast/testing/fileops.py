@@ -86,9 +86,6 @@ class _Stepping:
             offset,
         )
 
-    def start_writeback(self, fd: int, offset: int, count: int, /) -> None:
-        self._inner.start_writeback(fd, offset, count)
-
     def stop_direct(self, fd: int, /) -> None:
         self._inner.stop_direct(fd)
 
