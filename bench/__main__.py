@@ -237,7 +237,11 @@ valid; 1: errors, or a run with any answer but 2xx; 2: wrong usage; 130: interru
 @click.option("--start", multiple=True, metavar="NAME=COMMAND", help="Start this server; time it.")
 @click.option("--pid", multiple=True, metavar="NAME=PID", help="Sum the PSS of its process tree.")
 @click.option("--disk", multiple=True, metavar="NAME=DIR", help="Its data: growth per byte put.")
-@click.option("--clean", is_flag=True, help="Remove the bench's buckets at the end.")
+@click.option(
+    "--clean",
+    is_flag=True,
+    help="Remove the bench's buckets at the end; without it they stay for next time.",
+)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--ca-file", type=click.Path(exists=True, path_type=Path), help="For https.")
 @click.option("--insecure", is_flag=True, help="https without checking the certificate.")

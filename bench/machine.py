@@ -27,7 +27,7 @@ class Machine:
     kernel: str
     file_system: str
     python: str
-    load_average: str
+    load_average: str  # before the run
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,13 @@ def describe(directory: str) -> Machine:
         kernel=f"{platform.system()} {platform.release()} {platform.machine()}",
         file_system=_file_system(directory),
         python=f"{platform.python_implementation()} {platform.python_version()}",
-        load_average=" ".join(f"{load:.2f}" for load in os.getloadavg()),
+        load_average=load_average(),
     )
+
+
+def load_average() -> str:
+    """Of 1, 5 and 15 minutes. High before the run: others took the cores from the servers."""
+    return " ".join(f"{load:.2f}" for load in os.getloadavg())
 
 
 def _cpu_model() -> str:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.load import Outcome
-from bench.machine import Machine, SyncProbe
+from bench.machine import Machine, SyncProbe, load_average
 from bench.workloads import Workload
 
 
@@ -93,7 +93,7 @@ def print_report(report: Report, console: Console) -> None:
     console.print(
         f"\n[bold]{machine.cpu}[/], {machine.cores} cores, {machine.memory_gib:g} GiB · "
         f"{machine.kernel} · {machine.file_system} · {machine.python} · "
-        f"load before {machine.load_average}",
+        f"load average before {machine.load_average}, after {load_average()}",
         highlight=False,
     )
     for probe in report.sync_probes:
