@@ -15,8 +15,9 @@ from holdfast.meta.sqlite.rows import LIST_COLUMNS
 
 STEPS_MAX = 6
 
-#: behind every key of S3: UTF-8 has no byte 0xff
-_END = b"\xff"
+KEY_BYTES_MAX = 1_024
+#: behind every key
+_END = b"\xff" * (KEY_BYTES_MAX + 1)
 
 _SELECT = (
     f"SELECT {LIST_COLUMNS} FROM objects WHERE bucket_id = ? AND key >= ? AND key < ?"
