@@ -33,7 +33,7 @@ from holdfast.s3.metadata import check_user_metadata, storage_class, system_meta
 from holdfast.s3.names import check_key
 from holdfast.s3.operation import OBJECT, Header, HeaderPrefix, Input, operation
 from holdfast.s3.ops.read import blob_address, find_version
-from holdfast.s3.ops.write import PUT_BYTES_MAX, refusal, write_conditions
+from holdfast.s3.ops.write import PUT_BYTES_MAX, refusal, remove_quietly, write_conditions
 from holdfast.s3.xml import element
 
 #: how often a copy starts again because its source changed under it
@@ -196,14 +196,15 @@ async def _link(
     call: Call, source: Bucket, target: Bucket, blob: Blob, files: list[BlobAddress]
 ) -> StoredContent:
     services = call.services
+    written_ms = int(services.now() * 1000)
     address = await services.blobs.link(blob_address(source, blob), target.directory)
     files.append(address)
-    return StoredContent(address.sha256, address.n, blob.size, int(services.now() * 1000))
+    return StoredContent(address.sha256, address.n, blob.size, written_ms)
 
 
 async def _remove(call: Call, files: list[BlobAddress]) -> None:
     for address in files:
-        await call.services.blobs.remove(address)
+        await remove_quietly(call.services, address)
 
 
 def _checksum(inp: CopyObjectInput, found: Found) -> tuple[str, str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -28,6 +29,8 @@ from holdfast.s3.errors import S3Error
 from holdfast.s3.metadata import check_user_metadata, storage_class, system_metadata
 from holdfast.s3.operation import OBJECT, Header, HeaderPrefix, Input, operation
 from holdfast.s3.payload import Payload
+
+_log = logging.getLogger("holdfast.s3")
 
 #: 5 GiB: the most that one request may carry
 PUT_BYTES_MAX = 5 * 1024**3
@@ -67,8 +70,9 @@ async def receive(
     except BaseException:
         await staged.discard()
         raise
-    address = await staged.publish(bucket.directory)
+    # before the file exists: the collector must never count it older than the committer does
     written_ms = int(services.now() * 1000)
+    address = await staged.publish(bucket.directory)
     return Received(
         StoredContent(address.sha256, address.n, staged.size, written_ms),
         address,
@@ -89,12 +93,21 @@ async def commit(
     result: Result = await services.meta.submit(command)
     if isinstance(result, (ObjectPut, PartPut)):
         if result.redundant and address is not None:
-            await services.blobs.remove(address)
+            await remove_quietly(services, address)
         return result
     assert isinstance(result, Refused), result
     if address is not None:
-        await services.blobs.remove(address)
+        await remove_quietly(services, address)
     raise refusal(result)
+
+
+async def remove_quietly(services: Services, address: BlobAddress) -> None:
+    """Remove a file that no row names. What can't be removed is the collector's to find: the
+    answer to the client stands."""
+    try:
+        await services.blobs.remove(address)
+    except OSError as error:
+        _log.warning("%s stays for the collector: %s", address.sha256.hex(), error)
 
 
 def refusal(result: Refused) -> S3Error:
