@@ -230,7 +230,7 @@ def test_behind_a_large_unread_body_the_answer_still_arrives(
     new_site: NewSite, chunks: bool
 ) -> None:
     """Lingering close: the client sends on for a while, and must not lose the answer to a reset."""
-    body = bytes(2 * MIB)
+    body = bytes(12 * MIB)
     request = chunked(body) if chunks else put(body)
     with new_site(ignore).connect() as client:
         client.send(request)

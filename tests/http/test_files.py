@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -132,16 +133,21 @@ def test_files_pipelined_with_others_stay_in_order(site: Site, files: Files) -> 
 def test_a_file_behind_a_large_answer_waits_for_it(new_site: NewSite, files: Files) -> None:
     """sendfile may not overtake what is still in the transport's buffer."""
     big = bytes(8 * 1024 * 1024)
+    room = threading.Event()
 
     async def handler(request: Request) -> Response:
         if request.path == "/big":
             return Response(200, [], big)
+        # holds the loop: the socket gets room while the transport can't use it
+        assert room.wait(20)
         return await files(request)
 
     site = new_site(handler, write_buffer_bytes=1 << 30)
     with site.connect(receive_buffer_bytes=64 * 1024) as client:
         client.send(get("/big") + get("/small"))
-        site.until(lambda: files.opened)
+        first = client.exactly(1024 * 1024)
+        room.set()
+        client._buffer = first
         assert client.answer().body == big
         assert client.answer().body == files.content[7:107]
 

@@ -224,6 +224,13 @@ def test_a_new_connection_is_answered_once_while_draining(new_site: NewSite) -> 
         assert client.is_closed()
 
 
+def test_a_new_connection_may_not_idle_while_draining(new_site: NewSite) -> None:
+    site = new_site(echo, **FAST)
+    site.run(site.server.drain(0.0))
+    with site.connect() as client:
+        assert client.is_closed()
+
+
 # TLS
 
 
