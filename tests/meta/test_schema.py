@@ -25,6 +25,7 @@ def test_a_new_file(tmp_path: Path) -> None:
         "wal_autocheckpoint": 0,
     }
     assert {name: connection.pragma(name) for name in expected} == expected
+    assert connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, -1) == 1
     connection.close()
     relaxed = open_writer(tmp_path / "holdfast.db", durable=False)
     assert relaxed.pragma("synchronous") == 1

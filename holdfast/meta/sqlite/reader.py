@@ -31,7 +31,7 @@ from holdfast.meta.sqlite.rows import (
     unpack_upload,
     unpack_version,
 )
-from holdfast.meta.sqlite.schema import BUSY_MS_MAX, check_library
+from holdfast.meta.sqlite.schema import check_library, settle
 from holdfast.meta.sqlite.state import DIRECTORY_IS_EMPTY
 
 BUCKETS_CACHED_MAX = 10_000
@@ -60,7 +60,7 @@ class SqliteReader:
         check_library()
         self._counters = counters
         self._connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-        self._connection.set_busy_timeout(BUSY_MS_MAX)
+        settle(self._connection)
         self._connection.pragma("cache_size", -(CACHE_BYTES_MAX // 1024))
         self._run = self._connection.cursor().execute
         self._config = -1
