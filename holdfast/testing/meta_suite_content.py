@@ -257,16 +257,16 @@ class ContentTests(MetaHarness):
 
     def test_common_prefixes(self) -> None:
         keys = [b"a", b"b/1", b"b/2/3", b"b/4", b"b0", b"c/", b"d//x", b"e"]
-        keys += [b"many/%03d" % i for i in range(50)]
+        keys += [b"many/%03d" % i for i in range(50)] + [b"z"]
         self.fill(*keys)
-        top = [b"a", b"b/", b"b0", b"c/", b"d/", b"e", b"many/"]
+        top = [b"a", b"b/", b"b0", b"c/", b"d/", b"e", b"many/", b"z"]
         assert self.keys(b"", b"/") == top
         assert self.keys(b"b/", b"/") == [b"b/1", b"b/2/", b"b/4"]
         assert self.keys(b"b", b"/") == [b"b/", b"b0"]
         assert self.keys(b"d/", b"/") == [b"d//"]
         assert self.keys(b"", b"/", b"b/") == top[2:]
         assert self.keys(b"", b"/", b"b/1") == top[2:]
-        assert self.keys(b"", b"/", b"many/049") == []
+        assert self.keys(b"", b"/", b"many/049") == [b"z"]
         assert self.keys(b"", b"//") == sorted([*(k for k in keys if k != b"d//x"), b"d//"])
         assert self.keys(b"c/", b"/") == [b"c/"]
 
