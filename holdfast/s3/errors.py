@@ -41,6 +41,7 @@ ERRORS: dict[str, ErrorKind] = {
     "ConditionalRequestConflict": ErrorKind(
         409, "A conflicting conditional operation is in progress against this resource. Try again."
     ),
+    "CrossLocationLoggingProhibited": ErrorKind(403, "Cross-location logging is not allowed."),
     "EntityTooLarge": ErrorKind(
         400, "Your proposed upload exceeds the maximum allowed object size."
     ),
@@ -54,6 +55,10 @@ ERRORS: dict[str, ErrorKind] = {
     ),
     "IncompleteBody": ErrorKind(
         400, "You did not provide the number of bytes specified by the Content-Length HTTP header."
+    ),
+    "IncorrectNumberOfFilesInPostRequest": ErrorKind(
+        400,
+        "POST requires exactly one file upload per request.",
     ),
     "InsufficientStorage": ErrorKind(
         507, "The disk of the server is full. Reads, listings and deletes go on; free some space."
@@ -83,12 +88,26 @@ ERRORS: dict[str, ErrorKind] = {
     "InvalidPartOrder": ErrorKind(
         400, "The list of parts was not in ascending order. Parts must be ordered by part number."
     ),
+    "InvalidPolicyDocument": ErrorKind(
+        400,
+        "The content of the form does not meet the conditions specified in the policy document.",
+    ),
     "InvalidRange": ErrorKind(416, "The requested range is not satisfiable"),
     "InvalidRequest": ErrorKind(400, "Invalid Request"),
     "InvalidStorageClass": ErrorKind(400, "The storage class you specified is not valid"),
+    "InvalidTag": ErrorKind(400, "The tag provided was not a valid tag."),
+    "InvalidTargetBucketForLogging": ErrorKind(
+        400,
+        "The target bucket for logging does not exist, is not owned by you, or does not"
+        " have the appropriate grants for the log-delivery group.",
+    ),
     "InvalidToken": ErrorKind(400, "The provided token is malformed or otherwise not valid."),
     "InvalidURI": ErrorKind(400, "Couldn't parse the specified URI."),
     "KeyTooLongError": ErrorKind(400, "Your key is too long"),
+    "MalformedPOSTRequest": ErrorKind(
+        400,
+        "The body of your POST request is not well-formed multipart/form-data.",
+    ),
     "MalformedTrailerError": ErrorKind(
         400,
         "The request contained trailing data that was not well-formed or did not conform to "
@@ -99,6 +118,11 @@ ERRORS: dict[str, ErrorKind] = {
         "The XML you provided was not well-formed or did not validate against our published schema",
     ),
     "MaxMessageLengthExceeded": ErrorKind(400, "Your request was too big."),
+    "MaxPostPreDataLengthExceededError": ErrorKind(
+        400,
+        "Your POST request fields preceding the upload file were too large.",
+    ),
+    "MetadataConfigurationNotFound": ErrorKind(404, "The metadata configuration was not found"),
     "MetadataTooLarge": ErrorKind(
         400, "Your metadata headers exceed the maximum allowed metadata size"
     ),
@@ -109,19 +133,31 @@ ERRORS: dict[str, ErrorKind] = {
     "MissingRequestBodyError": ErrorKind(400, "Request body is empty."),
     "MissingSecurityHeader": ErrorKind(400, "Your request was missing a required header"),
     "NoSuchBucket": ErrorKind(404, "The specified bucket does not exist"),
+    "NoSuchCORSConfiguration": ErrorKind(404, "The CORS configuration does not exist"),
+    "NoSuchConfiguration": ErrorKind(404, "The specified configuration does not exist."),
     "NoSuchKey": ErrorKind(404, "The specified key does not exist."),
+    "NoSuchLifecycleConfiguration": ErrorKind(404, "The lifecycle configuration does not exist"),
+    "NoSuchTagSet": ErrorKind(404, "The TagSet does not exist"),
     "NoSuchUpload": ErrorKind(
         404,
         "The specified upload does not exist. The upload ID may be invalid, or the upload may have "
         "been aborted or completed.",
     ),
     "NoSuchVersion": ErrorKind(404, "The specified version does not exist."),
+    "NoSuchWebsiteConfiguration": ErrorKind(
+        404,
+        "The specified bucket does not have a website configuration",
+    ),
     "NotImplemented": ErrorKind(
         501, "A header or query you provided implies functionality that is not implemented."
     ),
     "NotModified": ErrorKind(304, "Not Modified"),
     "PreconditionFailed": ErrorKind(
         412, "At least one of the pre-conditions you specified did not hold"
+    ),
+    "ReplicationConfigurationNotFoundError": ErrorKind(
+        404,
+        "The replication configuration was not found",
     ),
     "RequestHeaderSectionTooLarge": ErrorKind(
         400, "Your request header section exceeds the maximum allowed size."
@@ -134,6 +170,10 @@ ERRORS: dict[str, ErrorKind] = {
         "Your socket connection to the server was not read from or written to within the timeout "
         "period.",
     ),
+    "ServerSideEncryptionConfigurationNotFoundError": ErrorKind(
+        404,
+        "The server side encryption configuration was not found",
+    ),
     "ServiceUnavailable": ErrorKind(503, "Service is unable to handle request."),
     "SignatureDoesNotMatch": ErrorKind(
         403,
@@ -143,6 +183,11 @@ ERRORS: dict[str, ErrorKind] = {
     "SlowDown": ErrorKind(503, "Please reduce your request rate."),
     "TooManyBuckets": ErrorKind(400, "You have attempted to create more buckets than allowed"),
     "UnexpectedContent": ErrorKind(400, "This request contains unsupported content."),
+    "UserKeyMustBeSpecified": ErrorKind(
+        400,
+        "The bucket POST must contain the specified field name. If it is specified, "
+        "please check the order of the fields.",
+    ),
     "XAmzContentChecksumMismatch": ErrorKind(
         400, "The provided checksum does not match what was computed."
     ),
