@@ -10,6 +10,7 @@ from holdfast.blobs.contract import BlobStore
 from holdfast.http.message import Request, Response
 from holdfast.meta.contract import MetaStore
 from holdfast.meta.records import Bucket
+from holdfast.s3.configuration import Configurations
 from holdfast.s3.errors import S3Error
 from holdfast.s3.leases import ReadLeases
 from holdfast.s3.operation import Operation
@@ -28,6 +29,11 @@ class Services:
     domains: tuple[str, ...] = ()
     inline_bytes_max: int = 32 * 1024
     leases: ReadLeases = field(default_factory=ReadLeases)
+    #: the buckets' configuration documents, kept parsed
+    configurations: Configurations = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.configurations = Configurations(self.meta)
 
 
 class Call:
