@@ -21,18 +21,19 @@ ALLOWED: dict[str, set[str]] = {
     "auth": set(),
     "meta": set(),
     "blobs": set(),
-    "s3": {"http", "auth", "meta", "blobs"},
+    "iam": {"auth", "meta"},
+    "s3": {"http", "auth", "iam", "meta", "blobs"},
     "maintenance": {"meta", "blobs"},
-    "server": {"config", "http", "auth", "meta", "blobs", "s3", "maintenance", ""},
+    "server": {"config", "http", "auth", "iam", "meta", "blobs", "s3", "maintenance", ""},
     "cli": {"config", "server", "maintenance", ""},
-    "testing": {"config", "http", "auth", "meta", "blobs", "s3", "maintenance", "server", ""},
+    "testing": {"config", "http", "auth", "iam", "meta", "blobs", "s3", "maintenance", "server", ""},
     "__main__": {"cli"},
 }
 #: within these, only the contract may be imported from outside
 CONTRACT_ONLY = {
     "s3": {
         "meta": {"contract", "commands", "records"},
-        "blobs": {"contract"},
+        "blobs": {"contract", "digests"},
         "http": {"message"},
     },
     "maintenance": {

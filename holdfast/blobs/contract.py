@@ -51,7 +51,8 @@ class Staged(Protocol):
     size: int  # bytes
     md5: bytes
     sha256: bytes
-    #: the further digests asked for, by AWS's names: CRC32, CRC32C, CRC64NVME, SHA1, SHA256
+    #: the further digests asked for, by AWS's names: CRC32, CRC32C, CRC64NVME, MD5, SHA1, SHA256,
+    #: SHA512, XXHASH3, XXHASH64, XXHASH128
     checksums: dict[str, bytes]
 
     async def publish(self, bucket_dir: str) -> BlobAddress:

@@ -36,20 +36,46 @@ class Crc:
         return self._value.to_bytes(self._width_bytes, "big")
 
 
-#: AWS's name -> a new digest (SHA256 is the address itself and never computed twice)
+#: bytes copied at once where a library takes no memoryview
+PIECE_BYTES = 256 * 1024
+
+
+class XXHash:
+    """An XXHash as a digest. awscrt takes only bytes, so the view is copied in pieces."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self, hash: checksums.XXHash) -> None:
+        self._hash = hash
+
+    def update(self, data: memoryview, /) -> None:
+        for at in range(0, len(data), PIECE_BYTES):
+            self._hash.update(bytes(data[at : at + PIECE_BYTES]))
+
+    def digest(self) -> bytes:
+        value: bytes = self._hash.finalize()
+        return value
+
+
+#: AWS's name -> a new digest (SHA256 is the address, MD5 the ETag: never computed twice)
 FACTORIES: dict[str, Callable[[], Digest]] = {
     "CRC32": lambda: Crc(checksums.crc32, 4),
     "CRC32C": lambda: Crc(checksums.crc32c, 4),
     "CRC64NVME": lambda: Crc(checksums.crc64nvme, 8),
     "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
     "SHA256": hashlib.sha256,
+    "SHA512": hashlib.sha512,
+    "MD5": lambda: hashlib.md5(usedforsecurity=False),
+    "XXHASH64": lambda: XXHash(checksums.XXHash.new_xxhash64()),
+    "XXHASH3": lambda: XXHash(checksums.XXHash.new_xxhash3_64()),
+    "XXHASH128": lambda: XXHash(checksums.XXHash.new_xxhash3_128()),
 }
 
 
 class Digests:
     """All digests of one upload. Raises ValueError for an algorithm that is not in `FACTORIES`."""
 
-    __slots__ = ("_further", "_md5", "_sha256", "_wants_sha256")
+    __slots__ = ("_further", "_md5", "_sha256", "_wanted")
 
     def __init__(self, algorithms: tuple[str, ...] = ()) -> None:
         unknown = [name for name in algorithms if name not in FACTORIES]
@@ -57,8 +83,10 @@ class Digests:
             raise ValueError(f"unknown checksum algorithms: {unknown}")
         self._md5: Digest = hashlib.md5(usedforsecurity=False)
         self._sha256: Digest = hashlib.sha256()
-        self._wants_sha256 = "SHA256" in algorithms
-        self._further = {name: FACTORIES[name]() for name in algorithms if name != "SHA256"}
+        self._wanted = algorithms
+        self._further = {
+            name: FACTORIES[name]() for name in algorithms if name not in ("SHA256", "MD5")
+        }
 
     def update_md5(self, view: memoryview) -> None:
         self._md5.update(view)
@@ -80,6 +108,8 @@ class Digests:
 
     def checksums(self) -> dict[str, bytes]:
         found = {name: digest.digest() for name, digest in self._further.items()}
-        if self._wants_sha256:
+        if "SHA256" in self._wanted:
             found["SHA256"] = self.sha256()
+        if "MD5" in self._wanted:
+            found["MD5"] = self.md5()
         return found

@@ -1,7 +1,9 @@
 """S3's additional checksums: names on the wire, digests, and how those of parts make one.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
-CRCs come from awscrt (in hardware where the processor can), the rest from hashlib.
+CRCs and XXHashes come from awscrt (in hardware where the processor can), the rest from hashlib;
+all are written big-endian. Only a CRC can be joined, so only CRCs make a full-object checksum of
+parts; hashes of parts are composite.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import NamedTuple
 
 from awscrt import checksums as crt
 
+from holdfast.blobs.digests import FACTORIES, Digest
 from holdfast.s3.errors import S3Error
 
 FULL_OBJECT = "FULL_OBJECT"
@@ -62,6 +65,22 @@ ALGORITHMS: dict[str, Algorithm] = {
         Algorithm(
             "SHA256", "x-amz-checksum-sha256", 32, _sha("sha256"), None, COMPOSITE, (COMPOSITE,)
         ),
+        Algorithm(
+            "SHA512", "x-amz-checksum-sha512", 64, _sha("sha512"), None, COMPOSITE, (COMPOSITE,)
+        ),
+        Algorithm("MD5", "x-amz-checksum-md5", 16, _sha("md5"), None, COMPOSITE, (COMPOSITE,)),
+        Algorithm(
+            "XXHASH64", "x-amz-checksum-xxhash64", 8, crt.XXHash.compute_xxhash64, None, COMPOSITE,
+            (COMPOSITE,),
+        ),
+        Algorithm(
+            "XXHASH3", "x-amz-checksum-xxhash3", 8, crt.XXHash.compute_xxhash3_64, None, COMPOSITE,
+            (COMPOSITE,),
+        ),
+        Algorithm(
+            "XXHASH128", "x-amz-checksum-xxhash128", 16, crt.XXHash.compute_xxhash3_128, None,
+            COMPOSITE, (COMPOSITE,),
+        ),
     )
 }  # fmt: skip
 
@@ -74,17 +93,28 @@ DEFAULT = ALGORITHMS["CRC64NVME"]
 
 
 def algorithm(name: str) -> Algorithm:
-    """Raises InvalidRequest, or NotImplemented for those that S3 has and we lack."""
+    """Raises InvalidRequest."""
     found = ALGORITHMS.get(name.upper())
     if found is None:
-        if name.upper() in ("MD5", "SHA512", "XXHASH64", "XXHASH3", "XXHASH128"):
-            raise S3Error("NotImplemented", f"The checksum algorithm {name} is not implemented.")
         raise S3Error(
             "InvalidRequest",
             "Checksum algorithm provided is unsupported. Please try again with any of the valid "
             f"types: [{', '.join(ALGORITHMS)}]",
         )
     return found
+
+
+def running(alg: Algorithm) -> Digest:
+    """A digest that takes its data in pieces."""
+    return FACTORIES[alg.name]()
+
+
+def checksum_elements(name: str, kind: str, value: str) -> str:
+    """How answers write a checksum; "" when there is none. `kind` "": that of a part."""
+    if not value:
+        return ""
+    written = f"<Checksum{name}>{value}</Checksum{name}>"
+    return f"{written}<ChecksumType>{kind}</ChecksumType>" if kind else written
 
 
 def decode_digest(alg: Algorithm, text: str, where: str) -> bytes:

@@ -53,6 +53,9 @@ ERRORS: dict[str, ErrorKind] = {
         "The specified location constraint is incompatible for the region specific endpoint "
         "this request was sent to.",
     ),
+    "IllegalVersioningConfigurationException": ErrorKind(
+        400, "The versioning configuration specified in the request is invalid."
+    ),
     "IncompleteBody": ErrorKind(
         400, "You did not provide the number of bytes specified by the Content-Length HTTP header."
     ),
@@ -69,6 +72,9 @@ ERRORS: dict[str, ErrorKind] = {
     ),
     "InvalidArgument": ErrorKind(400, "Invalid Argument"),
     "InvalidBucketName": ErrorKind(400, "The specified bucket is not valid."),
+    "InvalidBucketState": ErrorKind(
+        409, "The request is not valid with the current state of the bucket."
+    ),
     "InvalidChunkSizeError": ErrorKind(
         403, "Only the last chunk is allowed to have a size less than 8192 bytes"
     ),
@@ -93,7 +99,13 @@ ERRORS: dict[str, ErrorKind] = {
         "The content of the form does not meet the conditions specified in the policy document.",
     ),
     "InvalidRange": ErrorKind(416, "The requested range is not satisfiable"),
+    "InvalidRedirectLocation": ErrorKind(
+        400, "The website redirect location must begin with http://, https:// or /."
+    ),
     "InvalidRequest": ErrorKind(400, "Invalid Request"),
+    "InvalidRetentionPeriod": ErrorKind(
+        400, "Default retention period must be a positive integer value."
+    ),
     "InvalidStorageClass": ErrorKind(400, "The storage class you specified is not valid"),
     "InvalidTag": ErrorKind(400, "The tag provided was not a valid tag."),
     "InvalidTargetBucketForLogging": ErrorKind(
@@ -137,6 +149,9 @@ ERRORS: dict[str, ErrorKind] = {
     "NoSuchConfiguration": ErrorKind(404, "The specified configuration does not exist."),
     "NoSuchKey": ErrorKind(404, "The specified key does not exist."),
     "NoSuchLifecycleConfiguration": ErrorKind(404, "The lifecycle configuration does not exist"),
+    "NoSuchObjectLockConfiguration": ErrorKind(
+        404, "The specified object does not have a ObjectLock configuration"
+    ),
     "NoSuchTagSet": ErrorKind(404, "The TagSet does not exist"),
     "NoSuchUpload": ErrorKind(
         404,
@@ -152,6 +167,9 @@ ERRORS: dict[str, ErrorKind] = {
         501, "A header or query you provided implies functionality that is not implemented."
     ),
     "NotModified": ErrorKind(304, "Not Modified"),
+    "ObjectLockConfigurationNotFoundError": ErrorKind(
+        404, "Object Lock configuration does not exist for this bucket"
+    ),
     "PreconditionFailed": ErrorKind(
         412, "At least one of the pre-conditions you specified did not hold"
     ),

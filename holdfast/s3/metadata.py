@@ -6,6 +6,7 @@ from holdfast.s3.errors import S3Error
 from holdfast.s3.render import SYSTEM_HEADERS
 
 USER_METADATA_BYTES_MAX = 2048
+REDIRECT_BYTES_MAX = 2048
 
 #: archived classes need RestoreObject to be read again, so they wait for it
 _ARCHIVED = frozenset(("GLACIER", "DEEP_ARCHIVE"))
@@ -27,6 +28,13 @@ def storage_class(text: str) -> str:
         raise S3Error("NotImplemented", f"The storage class {text} is not implemented.")
     if text not in _STORAGE_CLASSES:
         raise S3Error("InvalidStorageClass")
+    return text
+
+
+def redirect_location(text: str) -> str:
+    """The value of x-amz-website-redirect-location. Raises InvalidRedirectLocation."""
+    if not text.startswith(("/", "http://", "https://")) or len(text) > REDIRECT_BYTES_MAX:
+        raise S3Error("InvalidRedirectLocation")
     return text
 
 

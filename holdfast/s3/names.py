@@ -9,8 +9,10 @@ import base64
 import re
 
 from holdfast.s3.errors import S3Error
+from holdfast.s3.numbers import whole_number
 
 KEY_BYTES_MAX = 1024
+PART_NUMBER_MAX = 10_000
 
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]\Z")
 _IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}\Z")
@@ -62,6 +64,43 @@ def encode_upload_id(upload_id: int, token: bytes) -> str:
 def decode_upload_id(text: str) -> tuple[int, bytes] | None:
     data = _unb32(text, 16)
     return None if data is None else (int.from_bytes(data[:8], "big"), data[8:])
+
+
+def part_number(text: str) -> int:
+    """Raises InvalidArgument."""
+    number = whole_number(text)
+    if number is None or not 1 <= number <= PART_NUMBER_MAX:
+        raise S3Error(
+            "InvalidArgument",
+            f"Part number must be an integer between 1 and {PART_NUMBER_MAX}, inclusive",
+            ArgumentName="partNumber",
+            ArgumentValue=text,
+        )
+    return number
+
+
+def encode_version_id(seq: int, is_null: bool) -> str:
+    """8 bytes, base32hex: sorts by time, URL-safe; `null` for the null version, as in S3."""
+    return "null" if is_null else _b32(seq.to_bytes(8, "big"))
+
+
+def version_seq(text: str) -> int:
+    """What the commands call a version: 0 for "" (the current one), -1 for `null`, else its seq.
+    Raises InvalidArgument."""
+    if not text:
+        return 0
+    if text == "null":
+        return -1
+    data = _unb32(text, 8)
+    seq = 0 if data is None else int.from_bytes(data, "big")
+    if not 0 < seq < 1 << 63:
+        raise S3Error(
+            "InvalidArgument",
+            "Invalid version id specified",
+            ArgumentName="versionId",
+            ArgumentValue=text,
+        )
+    return seq
 
 
 def encode_token(data: bytes) -> str:

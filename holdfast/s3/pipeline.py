@@ -9,29 +9,17 @@ Whatever goes wrong at any stage comes out here as S3's error document with the 
 
 from __future__ import annotations
 
-import logging
-
-from holdfast.auth.identity import Authenticated, AuthError
+from holdfast.auth.identity import Authenticated
 from holdfast.auth.sigv4 import authenticate
-from holdfast.blobs.contract import DiskFull
-from holdfast.http.message import (
-    BadBody,
-    BodyTooLarge,
-    ClientDisconnected,
-    Handler,
-    Request,
-    Response,
-)
-from holdfast.meta.contract import MetaFull, MetaUnavailable
+from holdfast.http.message import ClientDisconnected, Handler, Request, Response
 from holdfast.s3.bind import bind
 from holdfast.s3.call import Call, Services
-from holdfast.s3.errors import ERRORS, S3Error
+from holdfast.s3.errors import S3Error
+from holdfast.s3.faults import as_s3_error
 from holdfast.s3.operation import Operation
 from holdfast.s3.render import error_response
 from holdfast.s3.routing import make_router
 from holdfast.s3.target import meant_headers, parse_target
-
-_log = logging.getLogger("holdfast.s3")
 
 
 def authorize(op: Operation, auth: Authenticated) -> None:
@@ -51,7 +39,7 @@ def make_handler(services: Services) -> Handler:
         except ClientDisconnected:
             raise
         except Exception as error:  # noqa: BLE001 - the one place where faults become answers
-            response = error_response(request, _as_s3_error(request, error))
+            response = error_response(request, as_s3_error(request, error))
         response.headers.append(("x-amz-request-id", request.id))
         return response
 
@@ -79,24 +67,3 @@ def make_handler(services: Services) -> Handler:
         return await op.handler(Call(request, services, op, bucket, key, query, auth), inp)
 
     return handle
-
-
-def _as_s3_error(request: Request, error: Exception) -> S3Error:
-    """Whose fault it is decides the answer; ours is logged with why."""
-    if isinstance(error, S3Error):
-        return error
-    if isinstance(error, AuthError):
-        code = error.code if error.code in ERRORS else "AccessDenied"
-        return S3Error(code, error.message, **error.fields)
-    if isinstance(error, BodyTooLarge):
-        return S3Error("MaxMessageLengthExceeded")
-    if isinstance(error, BadBody):
-        return S3Error("IncompleteBody", str(error) or None)
-    if isinstance(error, (DiskFull, MetaFull)):
-        _log.error("request %s: the disk is full: %s", request.id, error)
-        return S3Error("InsufficientStorage")
-    if isinstance(error, MetaUnavailable):
-        _log.error("request %s: metadata unavailable: %s", request.id, error)
-        return S3Error("ServiceUnavailable")
-    _log.error("request %s: %s %s", request.id, request.method, request.path, exc_info=error)
-    return S3Error("InternalError")

@@ -6,8 +6,9 @@ from urllib.parse import unquote
 
 from holdfast.http.message import Request, Response
 from holdfast.meta.records import ObjectVersion
-from holdfast.s3.dates import http_date
+from holdfast.s3.dates import http_date, iso_date
 from holdfast.s3.errors import S3Error
+from holdfast.s3.names import encode_version_id
 from holdfast.s3.xml import DECLARATION, XML_TYPE, element, legible
 
 #: system metadata in S3's own spelling; kept and returned as sent
@@ -18,6 +19,7 @@ SYSTEM_HEADERS = {
     "content-language": "Content-Language",
     "content-type": "Content-Type",
     "expires": "Expires",
+    "x-amz-website-redirect-location": "x-amz-website-redirect-location",
 }
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 
@@ -70,13 +72,23 @@ def object_headers(version: ObjectVersion) -> list[tuple[str, str]]:
         headers.append((f"x-amz-meta-{name}", value))
     if version.storage_class != "STANDARD":
         headers.append(("x-amz-storage-class", version.storage_class))
+    if version.tags:
+        headers.append(("x-amz-tagging-count", str(len(version.tags))))
+    if version.lock_mode:
+        headers += [
+            ("x-amz-object-lock-mode", version.lock_mode),
+            ("x-amz-object-lock-retain-until-date", iso_date(version.retain_until_ms)),
+        ]
+    if version.legal_hold:
+        headers.append(("x-amz-object-lock-legal-hold", "ON"))
     return headers
 
 
-def checksum_headers(version: ObjectVersion) -> list[tuple[str, str]]:
-    if not version.checksum:
+def checksum_headers(algorithm: str, kind: str, checksum: str) -> list[tuple[str, str]]:
+    if not checksum:
         return []
-    return [
-        (f"x-amz-checksum-{version.checksum_algorithm.lower()}", version.checksum),
-        ("x-amz-checksum-type", version.checksum_type),
-    ]
+    return [(f"x-amz-checksum-{algorithm.lower()}", checksum), ("x-amz-checksum-type", kind)]
+
+
+def version_header(seq: int, is_null: bool) -> tuple[str, str]:
+    return ("x-amz-version-id", encode_version_id(seq, is_null))

@@ -139,14 +139,20 @@ class BlobStoreSuite:
     @pytest.mark.parametrize("size", [0, 100_000, 2_000_000])
     def test_checksums(self, store: BlobStore, size: int) -> None:
         data = pattern(size)
-        names = ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
+        names = ("CRC32", "CRC32C", "CRC64NVME", "MD5", "SHA1", "SHA256", "SHA512")
+        xxhashes = ("XXHASH64", "XXHASH3", "XXHASH128")
 
         async def work() -> Staged:
-            staged = await store.stage(BytesSource(data), size, names)
+            staged = await store.stage(BytesSource(data), size, (*names, *xxhashes))
             await staged.discard()
             return staged
 
         assert run(work()).checksums == {
+            "MD5": hashlib.md5(data).digest(),
+            "SHA512": hashlib.sha512(data).digest(),
+            "XXHASH64": checksums.XXHash.compute_xxhash64(data),
+            "XXHASH3": checksums.XXHash.compute_xxhash3_64(data),
+            "XXHASH128": checksums.XXHash.compute_xxhash3_128(data),
             "CRC32": zlib.crc32(data).to_bytes(4, "big"),
             "CRC32C": checksums.crc32c(data).to_bytes(4, "big"),
             "CRC64NVME": checksums.crc64nvme(data).to_bytes(8, "big"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from urllib.parse import quote
 
 from holdfast.blobs.contract import BlobAddress, BlobMissing, OpenBlob
@@ -12,9 +12,11 @@ from holdfast.meta.contract import Found
 from holdfast.meta.records import Blob, Bucket, ObjectVersion, Part
 from holdfast.s3.call import Call, Services
 from holdfast.s3.conditions import ReadConditions, check_read, if_range_holds, parse_range
+from holdfast.s3.dates import http_date
 from holdfast.s3.errors import S3Error
+from holdfast.s3.names import part_number, version_seq
 from holdfast.s3.operation import OBJECT, Header, Input, Query, operation
-from holdfast.s3.render import checksum_headers, object_headers
+from holdfast.s3.render import checksum_headers, object_headers, version_header
 
 #: how often a read starts again because its content went between the row and the file
 READ_ATTEMPTS_MAX = 5
@@ -38,6 +40,7 @@ class ReadInput(Input):
     if_range: Annotated[str, Header("if-range")] = ""
     checksum_mode: Annotated[str, Header("x-amz-checksum-mode")] = ""
     version_id: Annotated[str, Query("versionId")] = ""
+    part: Annotated[int, Query("partNumber", part_number)] = 0
 
 
 @operation("GetObject", "GET", OBJECT)
@@ -46,7 +49,8 @@ async def get_object(call: Call, inp: ReadInput) -> Response:
     bucket = await call.bucket()
     for _ in range(READ_ATTEMPTS_MAX):
         version, data = await find_version(call, bucket, call.key, inp.version_id, with_data=True)
-        status, headers, first, count = _head(call, inp, version)
+        part = await _part(call, inp, version) if inp.part else None
+        status, headers, first, count = _head(call, inp, bucket, version, part)
         try:
             if data is not None:
                 whole = count == len(data)
@@ -66,7 +70,8 @@ async def head_object(call: Call, inp: ReadInput) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html"""
     bucket = await call.bucket()
     version, _ = await find_version(call, bucket, call.key, inp.version_id)
-    status, headers, _, count = _head(call, inp, version)
+    part = await _part(call, inp, version) if inp.part else None
+    status, headers, _, count = _head(call, inp, bucket, version, part)
     headers.append(("Content-Length", str(count)))
     return Response(status, headers)
 
@@ -74,28 +79,67 @@ async def head_object(call: Call, inp: ReadInput) -> Response:
 async def find_version(
     call: Call, bucket: Bucket, key: bytes, version_id: str = "", with_data: bool = False
 ) -> Found:
-    """The version that a read means. Raises NoSuchKey, NoSuchVersion, InvalidArgument.
-
-    No bucket has versions with an id yet but the null version, whose id is `null`.
-    """
-    if version_id not in ("", "null"):
-        raise S3Error(
-            "InvalidArgument",
-            "Invalid version id specified",
-            ArgumentName="versionId",
-            ArgumentValue=version_id,
-        )
+    """The version that a read means. Raises NoSuchKey, NoSuchVersion, InvalidArgument, and
+    MethodNotAllowed for a delete marker that is named by its id."""
     found = await call.services.meta.find(
-        bucket.id, key, -1 if version_id else 0, with_data=with_data
+        bucket.id, key, version_seq(version_id) if version_id else 0, with_data=with_data
     )
-    if found is None or found.version.delete_marker:
-        code = "NoSuchVersion" if version_id else "NoSuchKey"
-        raise S3Error(code, Key=key.decode("utf-8", "replace"))
+    if found is None:
+        if version_id:
+            raise S3Error("NoSuchVersion", Key=key.decode(), VersionId=version_id)
+        raise S3Error("NoSuchKey", Key=key.decode())
+    if found.version.delete_marker:
+        raise _marker(found.version, version_id)
     return found
 
 
+def _marker(version: ObjectVersion, version_id: str) -> S3Error:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html"""
+    headers = [
+        ("x-amz-delete-marker", "true"),
+        version_header(version.seq, version.is_null),
+    ]
+    if not version_id:
+        error = S3Error("NoSuchKey", Key=version.key.decode())
+    else:
+        error = S3Error("MethodNotAllowed", Method="GET", ResourceType="DeleteMarker")
+        headers += [("Allow", "DELETE"), ("Last-Modified", http_date(version.modified_ms))]
+    error.headers = headers
+    return error
+
+
+class _PartRead(NamedTuple):
+    """The part that a read names, and where it lies. `part` None: the whole is the only one."""
+
+    part: Part | None
+    first: int
+    size: int  # bytes
+
+
+async def _part(call: Call, inp: ReadInput, version: ObjectVersion) -> _PartRead:
+    """Raises InvalidRequest, InvalidPartNumber (416)."""
+    if inp.range:
+        raise S3Error(
+            "InvalidRequest", "Cannot specify both Range header and partNumber query parameter"
+        )
+    if not version.parts_count:
+        if inp.part == 1:
+            return _PartRead(None, 0, version.size)
+    else:
+        first = 0
+        for part in await call.services.meta.parts(version.parts_id):
+            if part.number == inp.part:
+                return _PartRead(part, first, part.size)
+            first += part.size
+    raise S3Error(
+        "InvalidPartNumber",
+        PartNumberRequested=str(inp.part),
+        ActualPartCount=str(version.parts_count or 1),
+    )
+
+
 def _head(
-    call: Call, inp: ReadInput, version: ObjectVersion
+    call: Call, inp: ReadInput, bucket: Bucket, version: ObjectVersion, part: _PartRead | None
 ) -> tuple[int, list[tuple[str, str]], int, int]:
     """Conditions, range and headers: (status, headers, first byte, number of bytes)."""
     if inp.if_match or inp.if_none_match or inp.if_modified_since or inp.if_unmodified_since:
@@ -108,19 +152,37 @@ def _head(
     size = version.size
     status, first, count = 200, 0, size
     headers = object_headers(version)
+    if bucket.versioning or inp.version_id:
+        headers.append(version_header(version.seq, version.is_null))
     if inp.range and (not inp.if_range or if_range_holds(inp.if_range, version)):
-        part = parse_range(inp.range, size)
-        if part is not None:
-            first, count = part
+        part_of = parse_range(inp.range, size)
+        if part_of is not None:
+            first, count = part_of
             status = 206
-            headers.append(("Content-Range", f"bytes {first}-{first + count - 1}/{size}"))
-    if inp.checksum_mode.upper() == "ENABLED" and status == 200:
-        headers += checksum_headers(version)
-    if version.parts_count:
-        headers.append(("x-amz-mp-parts-count", str(version.parts_count)))
+    elif part is not None:
+        first, count = part.first, part.size
+        if version.parts_count:
+            headers.append(("x-amz-mp-parts-count", str(version.parts_count)))
+        status = 206 if count else 200  # no Content-Range names an empty stretch
+    if status == 206:
+        headers.append(("Content-Range", f"bytes {first}-{first + count - 1}/{size}"))
+    if inp.checksum_mode.upper() == "ENABLED":
+        headers += _checksum_headers(version, status == 200, part)
     if call.query:
         headers = _override(call.query, headers)
     return status, headers, first, count
+
+
+def _checksum_headers(
+    version: ObjectVersion, whole: bool, part: _PartRead | None
+) -> list[tuple[str, str]]:
+    """Of what is sent: the object, or a part of it; of any other range there is none."""
+    if part is not None and part.part is not None:
+        kind = version.checksum_type
+        return checksum_headers(part.part.checksum_algorithm, kind, part.part.checksum)
+    if whole or part is not None:
+        return checksum_headers(version.checksum_algorithm, version.checksum_type, version.checksum)
+    return []
 
 
 def _override(query: dict[str, str], headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
