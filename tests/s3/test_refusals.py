@@ -103,13 +103,18 @@ def test_no_subresource_falls_through(
         assert answer.status == 200
         upload_id = answer.text("UploadId")
         kept.raw("DELETE", kept.path(level), f"uploadId={upload_id}")
+    elif answer.status == 204:  # a configuration was removed, or there was none
+        assert any(
+            op.handler is not None and (op.method, op.level) == (method, level)
+            for op in OPERATIONS.values()
+            if op.query == (subresource,)
+        )
     else:
         assert answer.status in (400, 404, 405, 501), answer
         assert answer.code
 
 
 HAZARDS: list[tuple[str, Level, str, dict[str, str]]] = [
-    ("DELETE", BUCKET, "replication", {}),
     ("PUT", OBJECT, "annotation", {}),
     ("PUT", OBJECT, "annotation&annotationName=n", {}),
     ("PUT", OBJECT, "renameObject", {"x-amz-rename-source": "/source"}),

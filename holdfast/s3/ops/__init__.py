@@ -1,5 +1,27 @@
 """The operations. Importing this package declares them all."""
 
-from holdfast.s3.ops import buckets, copy, delete, listing, multipart, read, write
+from holdfast.s3.ops import (
+    buckets,
+    configurations,
+    copy,
+    cors,
+    delete,
+    listing,
+    multipart,
+    read,
+    tagging,
+    write,
+)
 
-__all__ = ["buckets", "copy", "delete", "listing", "multipart", "read", "write"]
+__all__ = [
+    "buckets",
+    "configurations",
+    "copy",
+    "cors",
+    "delete",
+    "listing",
+    "multipart",
+    "read",
+    "tagging",
+    "write",
+]
