@@ -26,7 +26,18 @@ ALLOWED: dict[str, set[str]] = {
     "maintenance": {"meta", "blobs"},
     "server": {"config", "http", "auth", "iam", "meta", "blobs", "s3", "maintenance", ""},
     "cli": {"config", "server", "maintenance", ""},
-    "testing": {"config", "http", "auth", "iam", "meta", "blobs", "s3", "maintenance", "server", ""},
+    "testing": {
+        "config",
+        "http",
+        "auth",
+        "iam",
+        "meta",
+        "blobs",
+        "s3",
+        "maintenance",
+        "server",
+        "",
+    },
     "__main__": {"cli"},
 }
 #: within these, only the contract may be imported from outside

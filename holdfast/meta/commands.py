@@ -96,6 +96,20 @@ class DeleteBucket(msgspec.Struct, frozen=True, array_like=True, tag=11):
     bucket_id: int
 
 
+class SetVersioning(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """`status`: Enabled or Suspended. -> Done, or Refused NoSuchBucket / InvalidBucketState
+    (suspending a bucket that has object lock)."""
+
+    bucket_id: int
+    status: str
+
+
+class EnableObjectLock(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """For good. -> Done, or Refused NoSuchBucket / InvalidBucketState (versioning not Enabled)."""
+
+    bucket_id: int
+
+
 class PutObject(msgspec.Struct, frozen=True, array_like=True, tag=20):
     """-> ObjectPut, or Refused NoSuchBucket / PreconditionFailed / NoSuchKey / StaleContent /
     ContentGone. Replaces the null version, or adds a version, as the bucket's versioning says."""
@@ -118,10 +132,12 @@ class PutObject(msgspec.Struct, frozen=True, array_like=True, tag=20):
     legal_hold: bool = False
     encryption: bytes = b""
     conditions: Conditions = NO_CONDITIONS
+    acl: bytes = b""
 
 
 class DeleteObject(msgspec.Struct, frozen=True, array_like=True, tag=21):
-    """-> ObjectDeleted, or Refused NoSuchBucket / PreconditionFailed / NoSuchKey (conditions only).
+    """-> ObjectDeleted, or Refused NoSuchBucket / PreconditionFailed / NoSuchKey (conditions only) /
+    AccessDenied (a named version that object lock holds).
 
     seq 0: the current version (in a versioned bucket: adds a delete marker); -1: the null version;
     else that version. Deleting what is not there is a success.
@@ -131,6 +147,47 @@ class DeleteObject(msgspec.Struct, frozen=True, array_like=True, tag=21):
     key: bytes
     owner: str
     seq: int = 0
+    conditions: Conditions = NO_CONDITIONS
+    #: the caller may delete what is only under governance, and asks for it
+    bypass_governance: bool = False
+
+
+class Retention(msgspec.Struct, frozen=True, array_like=True):
+    """mode "": none."""
+
+    mode: str
+    until_ms: int
+
+
+class ChangeVersion(msgspec.Struct, frozen=True, array_like=True, tag=22):
+    """Change what may change of a version that exists; None leaves it. -> VersionChanged, or Refused
+    NoSuchBucket / NoSuchKey (seq 0) / NoSuchVersion / MethodNotAllowed (a delete marker) /
+    InvalidRequest (retention or hold in a bucket without object lock) / AccessDenied (a COMPLIANCE
+    retention is only prolonged; a GOVERNANCE one is shortened or removed only by bypass).
+
+    seq as in DeleteObject.
+    """
+
+    bucket_id: int
+    key: bytes
+    seq: int = 0
+    tags: dict[str, str] | None = None
+    acl: bytes | None = None
+    retention: Retention | None = None
+    legal_hold: bool | None = None
+    bypass_governance: bool = False
+
+
+class RenameObject(msgspec.Struct, frozen=True, array_like=True, tag=23):
+    """In one step the current version of `source` becomes that of `key`; content and metadata stay.
+    -> ObjectPut, or Refused NoSuchBucket / NoSuchKey (source, or `conditions` that want a target) /
+    PreconditionFailed / InvalidRequest (`source` is `key`) / NotImplemented (the bucket has or had
+    versioning). As in S3 the time of modification stays, and so does `seq`."""
+
+    bucket_id: int
+    source: bytes
+    key: bytes
+    source_conditions: Conditions = NO_CONDITIONS
     conditions: Conditions = NO_CONDITIONS
 
 
@@ -151,6 +208,7 @@ class CreateUpload(msgspec.Struct, frozen=True, array_like=True, tag=30):
     retain_until_ms: int = 0
     legal_hold: bool = False
     encryption: bytes = b""
+    acl: bytes = b""
 
 
 class PutPart(msgspec.Struct, frozen=True, array_like=True, tag=31):
@@ -218,8 +276,12 @@ class ForgetDirectories(msgspec.Struct, frozen=True, array_like=True, tag=52):
 Command = (
     CreateBucket
     | DeleteBucket
+    | SetVersioning
+    | EnableObjectLock
     | PutObject
     | DeleteObject
+    | ChangeVersion
+    | RenameObject
     | CreateUpload
     | PutPart
     | CompleteUpload
@@ -280,4 +342,19 @@ class Reaped(msgspec.Struct, frozen=True, array_like=True, tag=7):
     more: bool
 
 
-Result = Refused | Done | BucketCreated | ObjectPut | ObjectDeleted | UploadCreated | PartPut | Reaped
+class VersionChanged(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    seq: int
+    is_null: bool
+
+
+Result = (
+    Refused
+    | Done
+    | BucketCreated
+    | ObjectPut
+    | ObjectDeleted
+    | UploadCreated
+    | PartPut
+    | Reaped
+    | VersionChanged
+)

@@ -14,7 +14,16 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from holdfast.meta.commands import Command, Result
-from holdfast.meta.records import Blob, Bucket, ListPage, ObjectVersion, Part, Upload
+from holdfast.meta.records import (
+    Blob,
+    Bucket,
+    ListPage,
+    ObjectVersion,
+    Part,
+    Upload,
+    UploadPage,
+    VersionPage,
+)
 
 
 class MetaUnavailable(Exception):
@@ -41,6 +50,10 @@ class Problem(NamedTuple):
 
 
 class MetaReader(Protocol):
+    def generation(self) -> int:
+        """Moves before the answer to any command that changes a bucket or a document: what was read
+        of those may be kept as long as it stands."""
+
     async def bucket(self, name: str) -> Bucket | None: ...
 
     async def list_buckets(
@@ -54,9 +67,7 @@ class MetaReader(Protocol):
         """seq 0: the current version, or the delete marker that hides it; -1: the null version;
         else that version. None when there is none."""
 
-    async def parts(
-        self, parts_id: int, after_number: int = 0, limit: int = 10_000
-    ) -> list[Part]:
+    async def parts(self, parts_id: int, after_number: int = 0, limit: int = 10_000) -> list[Part]:
         """Parts in ascending order of number."""
 
     async def inline_data(self, seq: int) -> bytes | None:
@@ -72,7 +83,39 @@ class MetaReader(Protocol):
         is found by one seek, however many keys it hides. An `after` that lies inside a common
         prefix, or equals it, skips that prefix whole. limit 0: an empty page, not truncated."""
 
+    async def list_versions(
+        self,
+        bucket_id: int,
+        prefix: bytes,
+        delimiter: bytes,
+        after_key: bytes,
+        after_seq: int | None,
+        limit: int,
+    ) -> VersionPage:
+        """All versions and delete markers. `after_seq` None: keys > `after_key` (a common prefix as in
+        list_objects); else also the versions of `after_key` itself that are older than `after_seq`
+        (-1: than its null version; all of them when it has none any more). limit 0: an empty page.
+        """
+
+    async def list_uploads(
+        self,
+        bucket_id: int,
+        prefix: bytes,
+        delimiter: bytes,
+        after_key: bytes,
+        after_upload_id: int | None,
+        limit: int,
+    ) -> UploadPage:
+        """Uploads in progress; the arguments as in list_versions (`after_upload_id`: uploads of
+        `after_key` initiated after that one)."""
+
     async def document(self, bucket_id: int, kind: str) -> bytes | None: ...
+
+    async def documents(
+        self, bucket_id: int, kind_prefix: str, after_kind: str = "", limit: int = 1000
+    ) -> list[tuple[str, bytes]]:
+        """Documents whose kind begins with `kind_prefix` and is greater than `after_kind`: (kind,
+        body) in order of kind."""
 
     async def going_blobs(self, before_ms: int, limit: int) -> list[tuple[Blob, str]]:
         """Blobs without references that went before `before_ms`, with their bucket directory."""
@@ -90,7 +133,8 @@ class MetaReader(Protocol):
         """Directories of deleted buckets that have no going blob left and may still be on the disk."""
 
     async def check(self) -> list[Problem]:
-        """Structure, reference counts recounted, dangling rows. Empty: all is well."""
+        """Structure, reference counts recounted, dangling rows. Empty: all is well. Damage is a
+        Problem, never an exception. Reads everything without a pause: not for a loop that serves."""
 
 
 class MetaStore(MetaReader, Protocol):

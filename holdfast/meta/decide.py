@@ -13,12 +13,14 @@ from typing import Any
 
 from holdfast.meta.commands import (
     AbortUpload,
+    ChangeVersion,
     Command,
     CompleteUpload,
     CreateBucket,
     CreateUpload,
     DeleteBucket,
     DeleteObject,
+    EnableObjectLock,
     ForgetBlobs,
     ForgetDirectories,
     NewParts,
@@ -27,19 +29,24 @@ from holdfast.meta.commands import (
     PutPart,
     ReapParts,
     Refused,
+    RenameObject,
     Result,
+    SetVersioning,
     SharedContent,
     SharedParts,
     StoredContent,
 )
+from holdfast.meta.decide_attributes import change_version
 from holdfast.meta.decide_buckets import (
     create_bucket,
     delete_bucket,
+    enable_object_lock,
     forget_blobs,
     forget_directories,
     put_document,
+    set_versioning,
 )
-from holdfast.meta.decide_objects import delete_object, put_object
+from holdfast.meta.decide_objects import delete_object, put_object, rename_object
 from holdfast.meta.decide_uploads import (
     abort_upload,
     complete_upload,
@@ -53,8 +60,12 @@ from holdfast.meta.state import Clock, Read, Refusal, State
 _DECISIONS: dict[type, Callable[[Any, State, Clock, list[Effect]], Result]] = {
     CreateBucket: create_bucket,
     DeleteBucket: delete_bucket,
+    SetVersioning: set_versioning,
+    EnableObjectLock: enable_object_lock,
     PutObject: put_object,
     DeleteObject: delete_object,
+    ChangeVersion: change_version,
+    RenameObject: rename_object,
     CreateUpload: create_upload,
     PutPart: put_part,
     CompleteUpload: complete_upload,
@@ -104,8 +115,11 @@ def reads(command: Command) -> tuple[Read, ...]:
     if isinstance(command, PutObject):
         content = _content_reads(command.bucket_id, command.content)
         return _key_reads(command.bucket_id, command.key) + content
-    if isinstance(command, DeleteObject):
+    if isinstance(command, DeleteObject | ChangeVersion):
         return _key_reads(command.bucket_id, command.key)
+    if isinstance(command, RenameObject):
+        source = Read("versions", (command.bucket_id, command.source))
+        return (*_key_reads(command.bucket_id, command.key), source)
     if isinstance(command, PutPart):
         return (
             Read("upload", (command.bucket_id, command.upload_id)),

@@ -1,8 +1,8 @@
 """Buckets, their configuration, and what the collector may forget.
 
 A deleted bucket's row stays, so that its id and directory are known, until the collector has
-emptied the directory. The configuration document `versioning` (body `Enabled` or `Suspended`) is
-not stored as a document: it is the bucket's own state, because every write depends on it.
+emptied the directory. Versioning and object lock are the bucket's own state, not documents, because
+writes depend on them; object lock comes with versioning, and keeps it on.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from holdfast.meta.commands import (
     CreateBucket,
     DeleteBucket,
     Done,
+    EnableObjectLock,
     ForgetBlobs,
     ForgetDirectories,
     PutDocument,
+    SetVersioning,
 )
 from holdfast.meta.effects import (
     Effect,
@@ -30,7 +32,6 @@ from holdfast.meta.effects import (
 from holdfast.meta.records import Bucket
 from holdfast.meta.state import Clock, Refusal, State
 
-VERSIONING_KIND = "versioning"
 STORE_ID = 0  # the bucket_id of documents that belong to the whole store
 
 
@@ -49,7 +50,6 @@ def create_bucket(
         command.owner,
         clock.now_ms,
         command.region,
-        # Object lock comes with versioning, and keeps it on.
         "Enabled" if command.object_lock else "",
         command.object_lock,
     )
@@ -74,21 +74,37 @@ def put_document(command: PutDocument, state: State, clock: Clock, effects: list
     bucket = state.bucket(command.bucket_id)
     if bucket is None:
         raise Refusal("NoSuchBucket")
-    if command.kind == VERSIONING_KIND:
-        _set_versioning(bucket, command.body, effects)
-    else:
-        effects.append(WriteDocument(bucket.id, command.kind, command.body))
+    effects.append(WriteDocument(bucket.id, command.kind, command.body))
     return Done()
 
 
-def _set_versioning(bucket: Bucket, body: bytes | None, effects: list[Effect]) -> None:
+def set_versioning(
+    command: SetVersioning, state: State, clock: Clock, effects: list[Effect]
+) -> Done:
     """A bucket that was versioned once never goes back to none (S3, PutBucketVersioning)."""
-    if body not in (b"Enabled", b"Suspended"):
+    if command.status not in ("Enabled", "Suspended"):
         raise ValueError("versioning is Enabled or Suspended")
-    if bucket.object_lock and body == b"Suspended":
+    bucket = state.bucket(command.bucket_id)
+    if bucket is None:
+        raise Refusal("NoSuchBucket")
+    if bucket.object_lock and command.status == "Suspended":
         raise Refusal("InvalidBucketState")
-    if body.decode() != bucket.versioning:
-        effects.append(PutBucket(msgspec.structs.replace(bucket, versioning=body.decode())))
+    if command.status != bucket.versioning:
+        effects.append(PutBucket(msgspec.structs.replace(bucket, versioning=command.status)))
+    return Done()
+
+
+def enable_object_lock(
+    command: EnableObjectLock, state: State, clock: Clock, effects: list[Effect]
+) -> Done:
+    bucket = state.bucket(command.bucket_id)
+    if bucket is None:
+        raise Refusal("NoSuchBucket")
+    if bucket.versioning != "Enabled":
+        raise Refusal("InvalidBucketState")
+    if not bucket.object_lock:
+        effects.append(PutBucket(msgspec.structs.replace(bucket, object_lock=True)))
+    return Done()
 
 
 def forget_blobs(command: ForgetBlobs, state: State, clock: Clock, effects: list[Effect]) -> Done:

@@ -5,7 +5,8 @@ Follows S3's versioning: https://docs.aws.amazon.com/AmazonS3/latest/userguide/V
 - Enabled: a put adds a version, a plain delete adds a delete marker.
 - Suspended: a put replaces the null version, a plain delete replaces it by a null delete marker;
   every other version stays.
-Deleting a named version removes it for good and uncovers what lay behind it.
+Deleting a named version removes it for good and uncovers what lay behind it. Only that removes a
+version that object lock may hold: a bucket with object lock is always Enabled.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from holdfast.meta.commands import (
     ObjectDeleted,
     ObjectPut,
     PutObject,
+    RenameObject,
 )
+from holdfast.meta.decide_attributes import CURRENT_VERSION, NULL_VERSION, check_lock
 from holdfast.meta.decide_content import release, take
 from holdfast.meta.effects import (
     Demote,
     Effect,
+    MoveCurrent,
     Promote,
     PutCurrent,
     PutOther,
@@ -29,9 +33,6 @@ from holdfast.meta.effects import (
 )
 from holdfast.meta.records import Bucket, ObjectVersion
 from holdfast.meta.state import Clock, Refusal, State, VersionState
-
-NULL_VERSION = -1
-CURRENT_VERSION = 0
 
 
 def check_conditions(conditions: Conditions, current: VersionState | None) -> None:
@@ -86,6 +87,7 @@ def put_object(command: PutObject, state: State, clock: Clock, effects: list[Eff
         command.retain_until_ms,
         command.legal_hold,
         command.encryption,
+        command.acl,
     )
     write_version(version, bucket, current, state, clock, effects)
     return ObjectPut(seq, clock.now_ms, is_null, taken.redundant)
@@ -145,7 +147,7 @@ def delete_object(
     current = state.current(command.bucket_id, command.key)
     check_conditions(command.conditions, current)
     if command.seq != CURRENT_VERSION:
-        return _delete_version(command, current, state, clock, effects)
+        return _delete_version(command, bucket, current, state, clock, effects)
     if not bucket.versioning:
         if current is None:
             return ObjectDeleted()
@@ -170,14 +172,16 @@ def delete_object(
 
 def _delete_version(
     command: DeleteObject,
+    bucket: Bucket,
     current: VersionState | None,
     state: State,
     clock: Clock,
     effects: list[Effect],
 ) -> ObjectDeleted:
-    bucket_id, key = command.bucket_id, command.key
+    bucket_id, key = bucket.id, command.key
     wants_null = command.seq == NULL_VERSION
     if current is not None and (current.is_null if wants_null else current.seq == command.seq):
+        check_lock(command, bucket, current, state, clock)
         effects.append(RemoveCurrent(bucket_id, key))
         release(current, clock, effects)
         behind = state.others(bucket_id, key, 1)
@@ -190,6 +194,7 @@ def _delete_version(
         found = state.other(bucket_id, key, command.seq)
     if found is None:
         return ObjectDeleted()
+    check_lock(command, bucket, found, state, clock)
     effects.append(RemoveOther(bucket_id, key, found.seq))
     release(found, clock, effects)
     if current is None:
@@ -198,3 +203,28 @@ def _delete_version(
         if uncovers and not newest[1].delete_marker:
             effects.append(Promote(bucket_id, key, newest[1].seq))
     return ObjectDeleted(found.seq, found.is_null, delete_marker=found.delete_marker)
+
+
+def rename_object(
+    command: RenameObject, state: State, clock: Clock, effects: list[Effect]
+) -> ObjectPut:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-buckets-objects-rename.html:
+    everything but the key stays. S3 has it in directory buckets only, which know no versions."""
+    bucket = state.bucket(command.bucket_id)
+    if bucket is None:
+        raise Refusal("NoSuchBucket")
+    if bucket.versioning:
+        raise Refusal("NotImplemented")
+    source = state.current(bucket.id, command.source)
+    if source is None:
+        raise Refusal("NoSuchKey")
+    if command.source == command.key:
+        raise Refusal("InvalidRequest")
+    check_conditions(command.source_conditions, source)
+    target = state.current(bucket.id, command.key)
+    check_conditions(command.conditions, target)
+    if target is not None:
+        effects.append(RemoveCurrent(bucket.id, command.key))
+        release(target, clock, effects)
+    effects.append(MoveCurrent(bucket.id, command.source, command.key))
+    return ObjectPut(source.seq, source.modified_ms, source.is_null)

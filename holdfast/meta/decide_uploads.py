@@ -60,6 +60,7 @@ def create_upload(
         command.retain_until_ms,
         command.legal_hold,
         command.encryption,
+        command.acl,
     )
     effects.append(AddPartList(upload.id, upload.bucket_id))
     effects.append(AddUpload(upload))
@@ -140,6 +141,7 @@ def complete_upload(
         upload.retain_until_ms,
         upload.legal_hold,
         upload.encryption,
+        upload.acl,
     )
     write_version(version, bucket, current, state, clock, effects)
     return ObjectPut(version.seq, clock.now_ms, is_null)

@@ -51,6 +51,21 @@ class Promote(NamedTuple):
     seq: int
 
 
+class MoveCurrent(NamedTuple):
+    """The current version of `source` becomes that of `key`, where none is."""
+
+    bucket_id: int
+    source: bytes
+    key: bytes
+
+
+class ChangeAttributes(NamedTuple):
+    """Tags, grants and lock of a stored row become those of `version`; nothing else changes."""
+
+    version: ObjectVersion
+    is_current: bool
+
+
 class PutInline(NamedTuple):
     seq: int
     data: bytes
@@ -167,6 +182,8 @@ Effect = (
     | RemoveOther
     | Demote
     | Promote
+    | MoveCurrent
+    | ChangeAttributes
     | PutInline
     | CopyInline
     | DropInline

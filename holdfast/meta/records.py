@@ -43,7 +43,8 @@ class ObjectVersion(msgspec.Struct, array_like=True):
     """One version of an object, or a delete marker.
 
     Its content is, in this order: `parts_id` > 0, a list of parts; `blob`, a file; else inline
-    data kept under `seq` (none when size is 0).
+    data kept under `seq` (none when size is 0). The `parts_id` of a multipart version is the id of
+    the upload that became it: so a Complete that is asked for again is recognised.
     """
 
     bucket_id: int
@@ -62,13 +63,14 @@ class ObjectVersion(msgspec.Struct, array_like=True):
     checksum_algorithm: str = ""  # AWS's name, e.g. CRC64NVME; "" when none is stored
     checksum_type: str = ""  # FULL_OBJECT or COMPOSITE
     checksum: str = ""  # base64, with "-N" when composite
-    headers: dict[str, str] = {}  # content-type, cache-control …: lower-case names as S3 returns them
+    headers: dict[str, str] = {}  # content-type …: lower-case names as S3 returns them
     metadata: dict[str, str] = {}  # user metadata without the x-amz-meta- prefix
     tags: dict[str, str] = {}
     lock_mode: str = ""  # "", GOVERNANCE or COMPLIANCE
     retain_until_ms: int = 0
     legal_hold: bool = False
     encryption: bytes = b""
+    acl: bytes = b""  # grants as the S3 layer writes them; b"" is private
 
 
 class Upload(msgspec.Struct, array_like=True):
@@ -90,6 +92,7 @@ class Upload(msgspec.Struct, array_like=True):
     retain_until_ms: int = 0
     legal_hold: bool = False
     encryption: bytes = b""
+    acl: bytes = b""
 
 
 class Part(msgspec.Struct, array_like=True):
@@ -126,3 +129,44 @@ class ListPage(msgspec.Struct, array_like=True):
     common_prefixes: list[bytes]
     truncated: bool
     next_after: bytes
+
+
+class VersionEntry(msgspec.Struct, array_like=True):
+    """What a listing needs of any version or delete marker."""
+
+    key: bytes
+    seq: int
+    is_null: bool
+    is_latest: bool
+    delete_marker: bool
+    size: int
+    etag: str
+    modified_ms: int
+    owner: str
+    storage_class: str
+    checksum_algorithm: str = ""
+    checksum_type: str = ""
+
+
+class VersionPage(msgspec.Struct, array_like=True):
+    """A page of versions: keys in byte order, the versions of a key newest first.
+
+    When truncated, `next_key` and `next_seq` are the last entry of the page; next_seq 0: the last
+    one was the common prefix `next_key`.
+    """
+
+    entries: list[VersionEntry]
+    common_prefixes: list[bytes]
+    truncated: bool
+    next_key: bytes
+    next_seq: int
+
+
+class UploadPage(msgspec.Struct, array_like=True):
+    """A page of uploads in progress: keys in byte order, the uploads of a key by initiation."""
+
+    uploads: list[Upload]
+    common_prefixes: list[bytes]
+    truncated: bool
+    next_key: bytes
+    next_upload_id: int

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from holdfast.meta.effects import PartRow
-from holdfast.meta.records import Blob, Bucket, Upload
+from holdfast.meta.records import Blob, Bucket, ObjectVersion, Upload
 
 GRACE_MS = 3_600_000  # how long removed content stays on the disk
 
@@ -61,6 +61,9 @@ class State(Protocol):
     def other(self, bucket_id: int, key: bytes, seq: int) -> VersionState | None: ...
 
     def other_null(self, bucket_id: int, key: bytes) -> VersionState | None: ...
+
+    def version(self, bucket_id: int, key: bytes, seq: int) -> ObjectVersion | None:
+        """The whole row of that seq, current or other."""
 
     def live_blob(self, bucket_id: int, sha256: bytes) -> Blob | None: ...
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,8 +25,14 @@ from holdfast.meta.records import (
     ObjectVersion,
     Part,
     Upload,
+    UploadPage,
+    VersionEntry,
+    VersionPage,
 )
 from holdfast.meta.state import GRACE_MS, Clock, VersionState
+
+T = TypeVar("T")
+Place = tuple[bytes, int]  # a key, and the order of its rows
 
 
 class BlobRow:
@@ -106,6 +112,12 @@ class MemoryState:
         assert len(nulls) <= 1
         return _state_of(nulls[0]) if nulls else None
 
+    def version(self, bucket_id: int, key: bytes, seq: int) -> ObjectVersion | None:
+        current = self.current_rows.get((bucket_id, key))
+        if current is not None and current.seq == seq:
+            return current
+        return self.other_rows.get((bucket_id, key, seq))
+
     def live_blob(self, bucket_id: int, sha256: bytes) -> Blob | None:
         for row in self.blobs.values():
             if (row.blob.bucket_id, row.blob.sha256) == (bucket_id, sha256) and not row.gone_ms:
@@ -165,6 +177,21 @@ class MemoryState:
         version = self.other_rows.pop((effect.bucket_id, effect.key, effect.seq))
         assert (effect.bucket_id, effect.key) not in self.current_rows
         self.current_rows[effect.bucket_id, effect.key] = version
+
+    def move_current(self, effect: fx.MoveCurrent) -> None:
+        assert (effect.bucket_id, effect.key) not in self.current_rows
+        version = self.current_rows.pop((effect.bucket_id, effect.source))
+        moved = msgspec.structs.replace(version, key=effect.key)
+        self.current_rows[effect.bucket_id, effect.key] = moved
+
+    def change_attributes(self, effect: fx.ChangeAttributes) -> None:
+        version = effect.version
+        if effect.is_current:
+            assert self.current_rows[version.bucket_id, version.key].seq == version.seq
+            self.current_rows[version.bucket_id, version.key] = version
+        else:
+            assert (version.bucket_id, version.key, version.seq) in self.other_rows
+            self.other_rows[version.bucket_id, version.key, version.seq] = version
 
     def put_inline(self, effect: fx.PutInline) -> None:
         assert effect.seq not in self.inline
@@ -238,6 +265,8 @@ _METHODS: dict[type, Callable[[MemoryState, Any], None]] = {
     fx.RemoveOther: MemoryState.remove_other,
     fx.Demote: MemoryState.demote,
     fx.Promote: MemoryState.promote,
+    fx.MoveCurrent: MemoryState.move_current,
+    fx.ChangeAttributes: MemoryState.change_attributes,
     fx.PutInline: MemoryState.put_inline,
     fx.CopyInline: MemoryState.copy_inline,
     fx.DropInline: MemoryState.drop_inline,
@@ -272,6 +301,15 @@ def _state_of(version: ObjectVersion) -> VersionState:
     )
 
 
+_CONFIGURING = (
+    fx.PutBucket,
+    fx.EndBucket,
+    fx.ForgetBucket,
+    fx.WriteDocument,
+    fx.RemoveDocuments,
+)
+
+
 class MemoryMetaStore:
     """Implements MetaStore. `now_us` is the clock, microseconds since the epoch."""
 
@@ -281,6 +319,7 @@ class MemoryMetaStore:
         self.state = MemoryState()
         self.clock = Clock(grace_ms=grace_ms)
         self._now_us = now_us or (lambda: time.time_ns() // 1000)
+        self._generation = 1
 
     async def submit(self, command: Command) -> Result:
         self.clock.set(self._now_us())
@@ -290,10 +329,15 @@ class MemoryMetaStore:
             raise MetaUnavailable(str(error)) from error
         for effect in effects:
             self.state.apply(effect)
+        if any(isinstance(effect, _CONFIGURING) for effect in effects):
+            self._generation += 1
         return result
 
     async def submit_all(self, commands: list[Command]) -> list[Result]:
         return [await self.submit(command) for command in commands]
+
+    def generation(self) -> int:
+        return self._generation
 
     async def bucket(self, name: str) -> Bucket | None:
         return self.state.bucket_named(name)
@@ -368,8 +412,85 @@ class MemoryMetaStore:
             page[-1] if truncated else b"",
         )
 
+    async def list_versions(
+        self,
+        bucket_id: int,
+        prefix: bytes,
+        delimiter: bytes,
+        after_key: bytes,
+        after_seq: int | None,
+        limit: int,
+    ) -> VersionPage:
+        state = self.state
+        rows = [*state.current_rows.values(), *state.other_rows.values()]
+        rows = sorted(
+            (row for row in rows if row.bucket_id == bucket_id), key=lambda row: (row.key, -row.seq)
+        )
+        newest: dict[bytes, int] = {}
+        for row in rows:
+            newest.setdefault(row.key, row.seq)
+        if after_seq == -1:
+            nulls = [row.seq for row in rows if row.key == after_key and row.is_null]
+            after_seq = nulls[0] if nulls else 1 << 63
+        names = _rolled_up(
+            [((row.key, -row.seq), row) for row in rows],
+            prefix,
+            delimiter,
+            after_key,
+            None if after_seq is None else -after_seq,
+        )
+        page = names[:limit]
+        truncated = limit > 0 and len(names) > limit
+        key, order = page[-1][0] if truncated else (b"", 0)
+        return VersionPage(
+            [_version_entry_of(one, newest[one.key] == one.seq) for _, one in page if one],
+            [name for (name, _), one in page if one is None],
+            truncated,
+            key,
+            -order,
+        )
+
+    async def list_uploads(
+        self,
+        bucket_id: int,
+        prefix: bytes,
+        delimiter: bytes,
+        after_key: bytes,
+        after_upload_id: int | None,
+        limit: int,
+    ) -> UploadPage:
+        uploads = [one for one in self.state.uploads.values() if one.bucket_id == bucket_id]
+        uploads.sort(key=lambda one: (one.key, one.id))
+        names = _rolled_up(
+            [((one.key, one.id), one) for one in uploads],
+            prefix,
+            delimiter,
+            after_key,
+            after_upload_id,
+        )
+        page = names[:limit]
+        truncated = limit > 0 and len(names) > limit
+        key, id = page[-1][0] if truncated else (b"", 0)
+        return UploadPage(
+            [one for _, one in page if one],
+            [name for (name, _), one in page if one is None],
+            truncated,
+            key,
+            id,
+        )
+
     async def document(self, bucket_id: int, kind: str) -> bytes | None:
         return self.state.documents.get((bucket_id, kind))
+
+    async def documents(
+        self, bucket_id: int, kind_prefix: str, after_kind: str = "", limit: int = 1000
+    ) -> list[tuple[str, bytes]]:
+        found = [
+            (kind, body)
+            for (bucket, kind), body in self.state.documents.items()
+            if bucket == bucket_id and kind.startswith(kind_prefix) and kind > after_kind
+        ]
+        return sorted(found)[:limit]
 
     async def going_blobs(self, before_ms: int, limit: int) -> list[tuple[Blob, str]]:
         rows = [row for row in self.state.blobs.values() if 0 < row.gone_ms < before_ms]
@@ -430,3 +551,43 @@ def _entry_of(version: ObjectVersion) -> ListEntry:
         version.checksum_algorithm,
         version.checksum_type,
     )
+
+
+def _version_entry_of(version: ObjectVersion, is_latest: bool) -> VersionEntry:
+    return VersionEntry(
+        version.key,
+        version.seq,
+        version.is_null,
+        is_latest,
+        version.delete_marker,
+        version.size,
+        version.etag,
+        version.modified_ms,
+        version.owner,
+        version.storage_class,
+        version.checksum_algorithm,
+        version.checksum_type,
+    )
+
+
+def _rolled_up(
+    rows: list[tuple[Place, T]],
+    prefix: bytes,
+    delimiter: bytes,
+    after_key: bytes,
+    after_order: int | None,
+) -> list[tuple[Place, T | None]]:
+    """What is behind `after_key` (and behind `after_order`, if of that key), in order: a row with
+    its place, or a common prefix with order 0 and None."""
+    found: dict[Place, T | None] = {}
+    for (key, order), row in rows:
+        at = key.find(delimiter, len(prefix)) if delimiter else -1
+        if not key.startswith(prefix) or key < after_key:
+            continue
+        if at >= 0:
+            common = key[: at + len(delimiter)]
+            if key > after_key and not after_key.startswith(common):
+                found[common, 0] = None
+        elif key > after_key or (after_order is not None and order > after_order):
+            found[key, order] = row
+    return list(found.items())

@@ -24,12 +24,12 @@ from holdfast.meta.commands import (
     ObjectDeleted,
     ObjectPut,
     PartPut,
-    PutDocument,
     PutObject,
     PutPart,
     Reaped,
     ReapParts,
     Result,
+    SetVersioning,
     SharedContent,
     StoredContent,
     UploadCreated,
@@ -98,7 +98,7 @@ class MetaHarness:
         return result.bucket
 
     def versioning(self, status: str) -> None:
-        done = self.submit(PutDocument(self.bucket.id, "versioning", status.encode()))
+        done = self.submit(SetVersioning(self.bucket.id, status))
         assert done == Done()
 
     def put_command(
@@ -156,14 +156,13 @@ class MetaHarness:
         """Start an upload and put parts: (number, content, size)."""
         created = self.submit(CreateUpload(self.bucket.id, key, b"8 bytes.", OWNER))
         assert isinstance(created, UploadCreated)
-        put = []
-        for number, content, size in parts:
-            result = self.submit(
-                PutPart(self.bucket.id, created.upload_id, number, size, "e" * 32, content)
-            )
-            assert isinstance(result, PartPut), result
-            put.append(result)
-        return created.upload_id, put
+        id = created.upload_id
+        return id, [self.put_part(id, number, content, size) for number, content, size in parts]
+
+    def put_part(self, upload_id: int, number: int, content: PartContent, size: int) -> PartPut:
+        result = self.submit(PutPart(self.bucket.id, upload_id, number, size, "e" * 32, content))
+        assert isinstance(result, PartPut), result
+        return result
 
     def complete(self, upload_id: int, *parts: PartPut) -> Result:
         return self.submit(

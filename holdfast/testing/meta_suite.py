@@ -29,6 +29,7 @@ from holdfast.meta.commands import (
     PutDocument,
     PutObject,
     Refused,
+    SetVersioning,
 )
 from holdfast.testing.meta_harness import (
     FAR_MS,
@@ -39,11 +40,13 @@ from holdfast.testing.meta_harness import (
     stored,
 )
 from holdfast.testing.meta_suite_content import ContentTests
+from holdfast.testing.meta_suite_listing import ListingTests
+from holdfast.testing.meta_suite_versions import VersionTests
 
 __all__ = ["MetaSuite", "StoreUnderTest"]
 
 
-class MetaSuite(ContentTests):
+class MetaSuite(ContentTests, VersionTests, ListingTests):
     """Subclass it with a fixture `store` that gives a StoreUnderTest, empty."""
 
     # -- buckets and documents -----------------------------------------------------------------
@@ -156,6 +159,7 @@ class MetaSuite(ContentTests):
             retain_until_ms=5,
             legal_hold=True,
             encryption=b"\x00\xff",
+            acl=b"\x01",
         )
         result = self.submit(full)
         assert isinstance(result, ObjectPut)
@@ -168,7 +172,7 @@ class MetaSuite(ContentTests):
         assert (version.seq, version.modified_ms) == (result.seq, result.modified_ms)
         assert (version.bucket_id, version.key, version.owner) == (self.bucket.id, full.key, OWNER)
         names = set(full.__struct_fields__) & set(version.__struct_fields__)
-        assert len(names) == 16
+        assert len(names) == 17
         for name in names:
             assert getattr(version, name) == getattr(full, name), name
         assert (version.is_null, version.delete_marker, version.blob) == (True, False, None)
@@ -320,7 +324,7 @@ class MetaSuite(ContentTests):
         result = self.submit(CreateBucket("locked", OWNER, "us-east-1", object_lock=True))
         assert isinstance(result, BucketCreated)
         assert (result.bucket.versioning, result.bucket.object_lock) == ("Enabled", True)
-        suspended = self.submit(PutDocument(result.bucket.id, "versioning", b"Suspended"))
+        suspended = self.submit(SetVersioning(result.bucket.id, "Suspended"))
         assert suspended == Refused("InvalidBucketState")
 
     # -- conditions ----------------------------------------------------------------------------

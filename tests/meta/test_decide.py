@@ -10,6 +10,7 @@ import pytest
 from holdfast.meta import effects as fx
 from holdfast.meta.commands import (
     AbortUpload,
+    ChangeVersion,
     Command,
     CompleteUpload,
     Conditions,
@@ -17,6 +18,7 @@ from holdfast.meta.commands import (
     CreateUpload,
     DeleteBucket,
     DeleteObject,
+    EnableObjectLock,
     ForgetBlobs,
     ForgetDirectories,
     InlineContent,
@@ -28,7 +30,10 @@ from holdfast.meta.commands import (
     PutPart,
     ReapParts,
     Refused,
+    RenameObject,
     Result,
+    Retention,
+    SetVersioning,
     SharedContent,
     SharedParts,
     StoredContent,
@@ -102,22 +107,22 @@ def put_of(content: Any, key: bytes = b"k") -> PutObject:
 @pytest.mark.parametrize(
     ("before", "versioning", "content", "expected"),
     [
-        (None, b"", INLINE, ["PutInline", "PutCurrent"]),
-        (INLINE, b"", INLINE, ["PutInline", "DropInline", "PutCurrent"]),
-        (None, b"", file(), ["AddBlob", "PutCurrent"]),
-        (file(), b"", file(2), ["ChangeReferences", "ChangeReferences", "PutCurrent"]),
-        (file(), b"", INLINE, ["PutInline", "ChangeReferences", "PutCurrent"]),
-        (INLINE, b"Enabled", INLINE, ["PutInline", "Demote", "PutCurrent"]),
-        (INLINE, b"Suspended", INLINE, ["PutInline", "DropInline", "PutCurrent"]),
+        (None, "", INLINE, ["PutInline", "PutCurrent"]),
+        (INLINE, "", INLINE, ["PutInline", "DropInline", "PutCurrent"]),
+        (None, "", file(), ["AddBlob", "PutCurrent"]),
+        (file(), "", file(2), ["ChangeReferences", "ChangeReferences", "PutCurrent"]),
+        (file(), "", INLINE, ["PutInline", "ChangeReferences", "PutCurrent"]),
+        (INLINE, "Enabled", INLINE, ["PutInline", "Demote", "PutCurrent"]),
+        (INLINE, "Suspended", INLINE, ["PutInline", "DropInline", "PutCurrent"]),
     ],
 )
 def test_put_effects(
-    world: World, before: Any, versioning: bytes, content: Any, expected: list[str]
+    world: World, before: Any, versioning: str, content: Any, expected: list[str]
 ) -> None:
     if before is not None:
         world.put(content=before)
     if versioning:
-        world.do(PutDocument(1, "versioning", versioning))
+        world.do(SetVersioning(1, versioning))
     assert world.kinds(put_of(content)) == expected
 
 
@@ -132,15 +137,15 @@ def test_references_are_taken_before_they_are_dropped(world: World) -> None:
 @pytest.mark.parametrize(
     ("versioning", "expected"),
     [
-        (b"", ["RemoveCurrent", "DropInline"]),
-        (b"Enabled", ["Demote", "PutOther"]),
-        (b"Suspended", ["RemoveCurrent", "DropInline", "PutOther"]),
+        ("", ["RemoveCurrent", "DropInline"]),
+        ("Enabled", ["Demote", "PutOther"]),
+        ("Suspended", ["RemoveCurrent", "DropInline", "PutOther"]),
     ],
 )
-def test_delete_effects(world: World, versioning: bytes, expected: list[str]) -> None:
+def test_delete_effects(world: World, versioning: str, expected: list[str]) -> None:
     world.put()
     if versioning:
-        world.do(PutDocument(1, "versioning", versioning))
+        world.do(SetVersioning(1, versioning))
     assert world.kinds(DeleteObject(1, b"k", OWNER)) == expected
 
 
@@ -197,8 +202,11 @@ def test_sequence_is_the_clock_or_one_more_than_before() -> None:
         put_of(InlineContent(b"not four")),
         put_of(NewParts([])),
         put_of(NewParts([NewPart(2, 4, "", INLINE), NewPart(1, 4, "", INLINE)])),
-        PutDocument(1, "versioning", b"enabled"),
-        PutDocument(1, "versioning", None),
+        SetVersioning(1, "enabled"),
+        SetVersioning(1, ""),
+        ChangeVersion(1, b"k", retention=Retention("FOR EVER", 1)),
+        ChangeVersion(1, b"k", retention=Retention("GOVERNANCE", 0)),
+        ChangeVersion(1, b"k", retention=Retention("", 1)),
     ],
 )
 def test_commands_that_no_caller_may_send(world: World, command: Command) -> None:
@@ -222,6 +230,10 @@ NEEDING: list[Command] = [
     PutPart(1, 2, 1, 4, "", INLINE),
     CompleteUpload(1, 2, [(1, 1)], 4, ""),
     PutDocument(1, "cors", b"x"),
+    SetVersioning(1, "Enabled"),
+    EnableObjectLock(1),
+    ChangeVersion(1, b"k", tags={"a": "b"}),
+    RenameObject(1, b"k", b"other"),
 ]
 
 
@@ -230,15 +242,17 @@ def test_what_goes_on_when_the_disk_is_full() -> None:
     assert all(needs_room(command) for command in NEEDING)
 
 
-@pytest.mark.parametrize("status", [b"", b"Enabled", b"Suspended"])
-def test_decisions_look_only_at_what_they_named(world: World, status: bytes) -> None:
+@pytest.mark.parametrize("status", ["", "Enabled", "Suspended"])
+def test_decisions_look_only_at_what_they_named(world: World, status: str) -> None:
     """A store that gathers the rows beforehand must have them all."""
     upload = world.do(CreateUpload(1, b"k", b"12345678", OWNER)).upload_id
     part = world.do(PutPart(1, upload, 1, 4, "", file())).part
     done = world.do(CreateUpload(1, b"done", b"12345678", OWNER)).upload_id
     world.do(PutPart(1, done, 1, 4, "", INLINE))
     if status:
-        world.do(PutDocument(1, "versioning", status))
+        world.do(SetVersioning(1, status))
+    if status == "Enabled":
+        world.do(EnableObjectLock(1))
     seq = world.put().seq
     world.put(b"k", file(2))
     commands: list[Command] = [
@@ -250,6 +264,9 @@ def test_decisions_look_only_at_what_they_named(world: World, status: bytes) -> 
         put_of(NewParts([NewPart(1, 4, "", file(4)), NewPart(2, 4, "", INLINE)])),
         DeleteObject(1, b"k", OWNER, seq),
         DeleteObject(1, b"k", OWNER, -1),
+        ChangeVersion(1, b"k", seq, acl=b"x"),
+        ChangeVersion(1, b"k", -1, acl=b"x"),
+        RenameObject(1, b"k", b"done"),
         PutPart(1, upload, 1, 4, "", SharedContent(part.blob.id)),
         CompleteUpload(1, upload, [(1, part.seq)], 4, ""),
         AbortUpload(1, upload),
@@ -262,7 +279,7 @@ def test_decisions_look_only_at_what_they_named(world: World, status: bytes) -> 
 
 def _unnamed(command: Command, seen: list[tuple[str, tuple[Any, ...]]]) -> list[Any]:
     named = {(one.what, one.key) for one in reads(command)}
-    of_versions = {"current", "others", "other", "other_null"}
+    of_versions = {"current", "others", "other", "other_null", "version"}
     unnamed = []
     for what, key in seen:
         if what in of_versions:

@@ -21,9 +21,9 @@ from holdfast.meta.commands import (
     InlineContent,
     ObjectDeleted,
     ObjectPut,
-    PutDocument,
     PutObject,
     Refused,
+    SetVersioning,
 )
 from holdfast.meta.contract import MetaUnavailable
 from holdfast.meta.sqlite import sessions
@@ -85,7 +85,7 @@ async def _write_under_kills(
     created = await stores[0].submit(CreateBucket("bucket", OWNER, "us-east-1"))
     assert isinstance(created, BucketCreated)
     bucket_id = created.bucket.id
-    await stores[0].submit(PutDocument(bucket_id, "versioning", b"Enabled"))
+    await stores[0].submit(SetVersioning(bucket_id, "Enabled"))
     seqs: list[int] = []
     deleted = 0
 

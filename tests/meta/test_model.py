@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -14,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from holdfast.meta.commands import (
     AbortUpload,
     BucketCreated,
+    ChangeVersion,
     Command,
     CompleteUpload,
     Conditions,
@@ -21,6 +23,7 @@ from holdfast.meta.commands import (
     CreateUpload,
     DeleteBucket,
     DeleteObject,
+    EnableObjectLock,
     ForgetBlobs,
     ForgetDirectories,
     InlineContent,
@@ -30,6 +33,9 @@ from holdfast.meta.commands import (
     PutObject,
     PutPart,
     ReapParts,
+    RenameObject,
+    Retention,
+    SetVersioning,
     SharedContent,
     SharedParts,
     StoredContent,
@@ -42,6 +48,16 @@ START_US = 1_700_000_000_000_000
 KEYS = st.sampled_from([b"a", b"a/b", b"a/b/c", b"a/c", b"b", b"\xc3\xa4", b"\xff", b"\xff\xff/x"])
 NAMES = st.sampled_from(["one", "two"])
 ETAGS = st.sampled_from(["0" * 32, "1" * 32, "f" * 32 + "-2"])
+VERSIONS = st.sampled_from(["current", "null", "some"])
+UNTIL_MS = START_US // 1000 + 5_000
+CHANGES: list[dict[str, Any]] = [
+    {"tags": {"a": "b"}, "acl": b"x"},
+    {"legal_hold": True},
+    {"legal_hold": False, "tags": {}},
+    {"retention": Retention("", 0)},
+    {"retention": Retention("GOVERNANCE", UNTIL_MS)},
+    {"retention": Retention("COMPLIANCE", UNTIL_MS - 3_000)},
+]
 CONTENTS = st.integers(0, 3)
 LATEST = st.integers(-3, -1)
 
@@ -102,9 +118,35 @@ class Machine(RuleBasedStateMachine):
     def delete_bucket(self, at: int) -> None:
         self.submit(DeleteBucket(self.bucket_ids[max(at, -len(self.bucket_ids))]))
 
-    @rule(status=st.sampled_from([b"Enabled", b"Suspended"]))
-    def versioning(self, status: bytes) -> None:
-        self.submit(PutDocument(self.bucket_ids[-1], "versioning", status))
+    @rule(status=st.sampled_from(["Enabled", "Suspended"]))
+    def versioning(self, status: str) -> None:
+        self.submit(SetVersioning(self.bucket_ids[-1], status))
+
+    @rule()
+    def enable_object_lock(self) -> None:
+        self.submit(EnableObjectLock(self.bucket_ids[-1]))
+
+    @rule(kind=st.sampled_from(["a", "a:1", "b"]), body=st.sampled_from([b"x", None]))
+    def configure(self, kind: str, body: bytes | None) -> None:
+        self.submit(PutDocument(self.bucket_ids[-1], kind, body))
+        self.both(lambda store: store.documents(self.bucket_ids[-1], "a"))
+
+    @rule(
+        key=KEYS,
+        version=VERSIONS,
+        at=st.integers(-8, -1),
+        change=st.sampled_from(CHANGES),
+        bypass=st.booleans(),
+    )
+    def change(
+        self, key: bytes, version: str, at: int, change: dict[str, Any], bypass: bool
+    ) -> None:
+        seq, bucket_id = self.seq_of(version, at), self.bucket_ids[-1]
+        self.submit(ChangeVersion(bucket_id, key, seq, bypass_governance=bypass, **change))
+
+    @rule(source=KEYS, key=KEYS)
+    def rename(self, source: bytes, key: bytes) -> None:
+        self.submit(RenameObject(self.bucket_ids[-1], source, key))
 
     @rule(key=KEYS, etag=ETAGS, which=CONTENTS, match=st.sampled_from(["", "", "*", "0" * 32]))
     def put(self, key: bytes, etag: str, which: int, match: str) -> None:
@@ -124,10 +166,13 @@ class Machine(RuleBasedStateMachine):
         shared = SharedParts(self.uploads[max(at, -len(self.uploads))])
         self.submit(PutObject(self.bucket_ids[-1], key, 9, "0" * 32, OWNER, shared))
 
-    @rule(key=KEYS, version=st.sampled_from(["current", "null", "some"]), at=st.integers(-8, -1))
-    def delete(self, key: bytes, version: str, at: int) -> None:
-        seq = {"current": 0, "null": -1, "some": self.seqs[max(at, -len(self.seqs))]}[version]
-        self.submit(DeleteObject(self.bucket_ids[-1], key, OWNER, seq))
+    def seq_of(self, version: str, at: int) -> int:
+        return {"current": 0, "null": -1, "some": self.seqs[max(at, -len(self.seqs))]}[version]
+
+    @rule(key=KEYS, version=VERSIONS, at=st.integers(-8, -1), bypass=st.booleans())
+    def delete(self, key: bytes, version: str, at: int, bypass: bool) -> None:
+        command = DeleteObject(self.bucket_ids[-1], key, OWNER, self.seq_of(version, at))
+        self.submit(msgspec.structs.replace(command, bypass_governance=bypass))
 
     @rule(key=KEYS)
     def create_upload(self, key: bytes) -> None:
@@ -183,6 +228,25 @@ class Machine(RuleBasedStateMachine):
                     bucket_id, prefix, delimiter, after, limit
                 )
             )
+
+    @rule(
+        prefix=st.sampled_from([b"", b"a", b"a/", b"\xff"]),
+        delimiter=st.sampled_from([b"", b"/", b"\xff"]),
+        after=st.sampled_from([b"", b"a", b"a/", b"a/b", b"\xff"]),
+        at=st.none() | st.integers(-9, -1),
+        limit=st.integers(0, 4),
+    )
+    def list_versions(
+        self, prefix: bytes, delimiter: bytes, after: bytes, at: int | None, limit: int
+    ) -> None:
+        bucket_id = self.bucket_ids[-1]
+        seqs = [-1, *self.seqs]
+        seq = None if at is None else seqs[max(at, -len(seqs))]
+        arguments = (bucket_id, prefix, delimiter, after, seq, limit)
+        self.both(lambda store: store.list_versions(*arguments))
+        upload_id = None if at is None else self.uploads[max(at, -len(self.uploads))]
+        arguments = (bucket_id, prefix, delimiter, after, upload_id, limit)
+        self.both(lambda store: store.list_uploads(*arguments))
 
     @rule(key=KEYS, at=st.integers(-8, -1))
     def find(self, key: bytes, at: int) -> None:

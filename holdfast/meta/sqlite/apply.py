@@ -8,7 +8,13 @@ from typing import Any
 import apsw
 
 from holdfast.meta import effects as fx
-from holdfast.meta.sqlite.rows import UPLOAD_COLUMNS, pack_part, pack_upload, pack_version
+from holdfast.meta.sqlite.rows import (
+    UPLOAD_COLUMNS,
+    pack_extra,
+    pack_part,
+    pack_upload,
+    pack_version,
+)
 from holdfast.meta.sqlite.state import SqliteState
 
 _MARKS = ", ".join("?" * 17)
@@ -37,6 +43,8 @@ class Applier:
             fx.RemoveOther: self._remove_other,
             fx.Demote: self._demote,
             fx.Promote: self._promote,
+            fx.MoveCurrent: self._move_current,
+            fx.ChangeAttributes: self._change_attributes,
             fx.PutInline: self._put_inline,
             fx.CopyInline: self._copy_inline,
             fx.DropInline: self._drop_inline,
@@ -103,6 +111,17 @@ class Applier:
         where = "WHERE bucket_id = ? AND key = ? AND seq = ?"
         self._change_one(f"INSERT INTO objects SELECT * FROM versions {where}", effect)
         self._change_one(f"DELETE FROM versions {where}", effect)
+
+    def _move_current(self, effect: fx.MoveCurrent) -> None:
+        self._change_one("UPDATE objects SET key = ?3 WHERE bucket_id = ?1 AND key = ?2", effect)
+
+    def _change_attributes(self, effect: fx.ChangeAttributes) -> None:
+        version = effect.version
+        self._change_one(
+            f"UPDATE {'objects' if effect.is_current else 'versions'} SET extra = ?"
+            " WHERE bucket_id = ? AND key = ? AND seq = ?",
+            (pack_extra(version), version.bucket_id, version.key, version.seq),
+        )
 
     def _put_inline(self, effect: fx.PutInline) -> None:
         self._run("INSERT INTO inline VALUES (?, ?)", effect)

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import apsw
+
 from holdfast.meta.contract import Problem
 
 PROBLEMS_MAX = 1_000
+DAMAGED = "damaged database"
 
 Run = Callable[[str], Any]
 
@@ -160,12 +163,20 @@ _QUERIES: tuple[tuple[str, bool, str], ...] = (
 )
 
 
+def damaged(error: apsw.Error) -> Problem:
+    """What the library could not read."""
+    return Problem(DAMAGED, str(error), False)
+
+
 def check(run: Run) -> list[Problem]:
-    """At most PROBLEMS_MAX problems. The caller holds a read transaction open."""
+    """At most PROBLEMS_MAX problems. The caller holds a read transaction open. What stands on
+    damaged pages raises apsw.Error; the other findings of such a file mean little."""
     problems: list[Problem] = []
     for (detail,) in run(f"PRAGMA integrity_check({PROBLEMS_MAX})").fetchall():
         if detail != "ok":
-            problems.append(Problem("damaged database", detail, False))
+            problems.append(Problem(DAMAGED, detail, False))
+    if problems:
+        return problems  # the tables can't be trusted against each other
     for kind, repairable, query in _QUERIES:
         room = PROBLEMS_MAX - len(problems)
         if room <= 0:

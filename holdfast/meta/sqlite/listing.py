@@ -2,35 +2,93 @@
 
 Rule: a position is the smallest key that may still come, so every seek is `key >= position`. Behind
 a common prefix the position is the first key that does not begin with it. A few rows are stepped
-over before seeking, because small folders are common and a step is cheaper than a seek.
+over before seeking, because small folders are common and a step is cheaper than a seek. Versions
+come out of two tables that SQLite merges row by row as they are read, each in the order of its key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from holdfast.meta.records import ListEntry, ListPage
-from holdfast.meta.sqlite.rows import LIST_COLUMNS
+from holdfast.meta.records import ListEntry, ListPage, UploadPage, VersionEntry, VersionPage
+from holdfast.meta.sqlite.rows import (
+    ENTRY_COLUMNS,
+    LIST_COLUMNS,
+    UPLOAD_COLUMNS,
+    unpack_etag,
+    unpack_upload,
+)
 
 STEPS_MAX = 6
 
 KEY_BYTES_MAX = 1_024
 #: behind every key
 _END = b"\xff" * (KEY_BYTES_MAX + 1)
+#: behind every seq
+_SEQ_END = (1 << 63) - 1
+NULL_VERSION = -1
 
-_SELECT = (
-    f"SELECT {LIST_COLUMNS} FROM objects WHERE bucket_id = ? AND key >= ? AND key < ?"
-    " ORDER BY key LIMIT ?"
+# Each row begins with its key; the values are the bucket, the first key, the key behind and a limit.
+_RANGE = "bucket_id = ?1 AND key >= ?2 AND key < ?3"
+_OBJECTS = f"SELECT {LIST_COLUMNS} FROM objects WHERE {_RANGE} ORDER BY key LIMIT ?4"
+_VERSIONS = (
+    f"SELECT {ENTRY_COLUMNS} FROM objects WHERE {_RANGE}"
+    f" UNION ALL SELECT {ENTRY_COLUMNS} FROM versions WHERE {_RANGE}"
+    " ORDER BY key, seq DESC LIMIT ?4"
+)
+_UPLOADS = f"SELECT key, {UPLOAD_COLUMNS} FROM uploads WHERE {_RANGE} ORDER BY key, id LIMIT ?4"
+
+# The rest of one key: the bucket, the key, the seq or id that was last, a limit.
+_OLDER_ = "bucket_id = ?1 AND key = ?2 AND seq < ?3"
+_OLDER = (
+    f"SELECT {ENTRY_COLUMNS} FROM objects WHERE {_OLDER_}"
+    f" UNION ALL SELECT {ENTRY_COLUMNS} FROM versions WHERE {_OLDER_}"
+    " ORDER BY seq DESC LIMIT ?4"
+)
+_LATER = (
+    f"SELECT key, {UPLOAD_COLUMNS} FROM uploads WHERE bucket_id = ?1 AND key = ?2 AND id > ?3"
+    " ORDER BY id LIMIT ?4"
+)
+_KEY = "bucket_id = ?1 AND key = ?2"
+_NULL_SEQ = (
+    f"SELECT seq FROM objects WHERE {_KEY} AND is_null = 1"
+    f" UNION ALL SELECT seq FROM versions WHERE {_KEY} AND is_null = 1"
+)
+_NEWEST_SEQ = (
+    f"SELECT max((SELECT ifnull(max(seq), 0) FROM objects WHERE {_KEY}),"
+    f" (SELECT ifnull(max(seq), 0) FROM versions WHERE {_KEY}))"
 )
 
+Row = tuple[Any, ...]
 Run = Callable[[str, tuple[Any, ...]], Any]
+
+
+class _Page(NamedTuple):
+    """`last`: the last key or common prefix when truncated."""
+
+    rows: list[Row]
+    prefixes: list[bytes]
+    truncated: bool
+    last: bytes
+
+
+_NOTHING = _Page([], [], False, b"")
 
 
 def behind(prefix: bytes) -> bytes | None:
     """The first key that is behind every key with this prefix; None when there is no such key."""
     kept = prefix.rstrip(b"\xff")
     return kept[:-1] + bytes((kept[-1] + 1,)) if kept else None
+
+
+def behind_text(prefix: str) -> str | None:
+    """The same for text, which SQLite orders by its UTF-8 bytes: by code point."""
+    kept = prefix.rstrip("\U0010ffff")
+    if not kept:
+        return None
+    after = ord(kept[-1]) + 1
+    return kept[:-1] + chr(0xE000 if after == 0xD800 else after)  # no surrogates in UTF-8
 
 
 def list_objects(
@@ -46,21 +104,65 @@ def list_objects(
     read transaction open."""
     if limit <= 0:
         return ListPage([], [], False, b"")
-    end = behind(prefix) or _END
-    start = max(prefix, after + b"\0") if after else prefix
-    if start >= end:
-        return ListPage([], [], False, b"")
-    if delimiter:
-        return _list_rolled_up(run, bucket_id, owner, prefix, delimiter, after, start, end, limit)
-    rows = run(_SELECT, (bucket_id, start, end, limit + 1)).fetchall()
-    truncated = len(rows) > limit
-    if truncated:
-        rows.pop()
-    entries = [_entry(row, owner) for row in rows]
-    return ListPage(entries, [], truncated, entries[-1].key if truncated else b"")
+    page = _walk(run, _OBJECTS, bucket_id, prefix, delimiter, after, limit)
+    entries = [_entry(row, owner) for row in page.rows]
+    return ListPage(entries, page.prefixes, page.truncated, page.last)
 
 
-def _entry(row: tuple[Any, ...], bucket_owner: str) -> ListEntry:
+def list_versions(
+    run: Run,
+    bucket_id: int,
+    owner: str,
+    prefix: bytes,
+    delimiter: bytes,
+    after_key: bytes,
+    after_seq: int | None,
+    limit: int,
+) -> VersionPage:
+    """See MetaReader.list_versions. The caller holds a read transaction open."""
+    if limit <= 0:
+        return VersionPage([], [], False, b"", 0)
+    head: list[Row] = []
+    newest = 0
+    if after_seq is not None and _is_listed(after_key, prefix, delimiter):
+        if after_seq == NULL_VERSION:
+            null = run(_NULL_SEQ, (bucket_id, after_key)).fetchall()
+            after_seq = null[0][0] if null else _SEQ_END
+        head = run(_OLDER, (bucket_id, after_key, after_seq, limit + 1)).fetchall()
+        newest = run(_NEWEST_SEQ, (bucket_id, after_key)).fetchall()[0][0]
+    page = _continue(run, _VERSIONS, head, bucket_id, prefix, delimiter, after_key, limit)
+    entries: list[VersionEntry] = []
+    previous = b""
+    for number, row in enumerate(page.rows):
+        is_latest = row[8] == newest if number < len(head) else row[0] != previous
+        previous = row[0]
+        entries.append(_version_entry(row, owner, is_latest=is_latest))
+    next_seq = entries[-1].seq if page.truncated and entries and entries[-1].key == page.last else 0
+    return VersionPage(entries, page.prefixes, page.truncated, page.last, next_seq)
+
+
+def list_uploads(
+    run: Run,
+    bucket_id: int,
+    prefix: bytes,
+    delimiter: bytes,
+    after_key: bytes,
+    after_upload_id: int | None,
+    limit: int,
+) -> UploadPage:
+    """See MetaReader.list_uploads. The caller holds a read transaction open."""
+    if limit <= 0:
+        return UploadPage([], [], False, b"", 0)
+    head: list[Row] = []
+    if after_upload_id is not None and _is_listed(after_key, prefix, delimiter):
+        head = run(_LATER, (bucket_id, after_key, after_upload_id, limit + 1)).fetchall()
+    page = _continue(run, _UPLOADS, head, bucket_id, prefix, delimiter, after_key, limit)
+    uploads = [unpack_upload(row[1:]) for row in page.rows]
+    next_id = uploads[-1].id if page.truncated and uploads and uploads[-1].key == page.last else 0
+    return UploadPage(uploads, page.prefixes, page.truncated, page.last, next_id)
+
+
+def _entry(row: Row, bucket_owner: str) -> ListEntry:
     key, size, etag, modified_ms, owner, storage_class, algorithm, kind = row
     return ListEntry(
         key,
@@ -74,24 +176,100 @@ def _entry(row: tuple[Any, ...], bucket_owner: str) -> ListEntry:
     )
 
 
-def _list_rolled_up(
+def _version_entry(row: Row, bucket_owner: str, *, is_latest: bool) -> VersionEntry:
+    (
+        key,
+        size,
+        etag,
+        modified_ms,
+        owner,
+        storage_class,
+        algorithm,
+        kind,
+        seq,
+        is_null,
+        delete_marker,
+    ) = row
+    return VersionEntry(
+        key,
+        seq,
+        is_null == 1,
+        is_latest,
+        delete_marker == 1,
+        size,
+        unpack_etag(etag),
+        modified_ms,
+        owner or bucket_owner,
+        storage_class or "STANDARD",
+        algorithm or "",
+        kind or "",
+    )
+
+
+def _is_listed(key: bytes, prefix: bytes, delimiter: bytes) -> bool:
+    """Whether `key` stands in the listing by itself."""
+    return key.startswith(prefix) and _rolled_up(key, prefix, delimiter) is None
+
+
+def _continue(
     run: Run,
+    sql: str,
+    head: list[Row],
     bucket_id: int,
-    owner: str,
+    prefix: bytes,
+    delimiter: bytes,
+    after: bytes,
+    limit: int,
+) -> _Page:
+    """`head`, the rest of the key `after`, then what follows it."""
+    if len(head) > limit:
+        return _Page(head[:limit], [], True, after)
+    page = _walk(run, sql, bucket_id, prefix, delimiter, after, limit - len(head))
+    last = page.last or (after if page.truncated else b"")
+    return _Page(head + page.rows, page.prefixes, page.truncated, last)
+
+
+def _walk(
+    run: Run,
+    sql: str,
+    bucket_id: int,
+    prefix: bytes,
+    delimiter: bytes,
+    after: bytes,
+    limit: int,
+) -> _Page:
+    """The rows with key > `after` and what is rolled up of them. limit 0: only `truncated`."""
+    end = behind(prefix) or _END
+    start = max(prefix, after + b"\0") if after else prefix
+    if start >= end:
+        return _NOTHING
+    if delimiter:
+        return _walk_rolled_up(run, sql, bucket_id, prefix, delimiter, after, start, end, limit)
+    rows = run(sql, (bucket_id, start, end, limit + 1)).fetchall()
+    truncated = len(rows) > limit
+    if truncated:
+        rows.pop()
+    return _Page(rows, [], truncated, rows[-1][0] if truncated and rows else b"")
+
+
+def _walk_rolled_up(
+    run: Run,
+    sql: str,
+    bucket_id: int,
     prefix: bytes,
     delimiter: bytes,
     after: bytes,
     start: bytes,
     end: bytes,
     limit: int,
-) -> ListPage:
-    entries: list[ListEntry] = []
+) -> _Page:
+    entries: list[Row] = []
     prefixes: list[bytes] = []
     rolled = _rolled_up(after, prefix, delimiter) if after.startswith(prefix) else None
     position: bytes | None = start if rolled is None else behind(rolled)
     last = b""
     while position is not None and position < end:
-        rows = run(_SELECT, (bucket_id, position, end, -1))
+        rows = run(sql, (bucket_id, position, end, -1))
         position = None  # the rows end, unless a common prefix is to be skipped by a seek
         rolled, steps = None, 0
         for row in rows:
@@ -103,18 +281,18 @@ def _list_rolled_up(
                 position = behind(rolled)
                 break
             if len(entries) + len(prefixes) == limit:
-                return ListPage(entries, prefixes, True, last)
+                return _Page(entries, prefixes, True, last)
             rolled, steps = _rolled_up(key, prefix, delimiter), 0
             if rolled is None:
-                entries.append(_entry(row, owner))
+                entries.append(row)
                 last = key
             else:
                 prefixes.append(rolled)
                 last = rolled
-    return ListPage(entries, prefixes, False, b"")
+    return _Page(entries, prefixes, False, b"")
 
 
 def _rolled_up(key: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
     """The common prefix that hides `key`, or None."""
-    at = key.find(delimiter, len(prefix))
+    at = key.find(delimiter, len(prefix)) if delimiter else -1
     return None if at < 0 else key[: at + len(delimiter)]

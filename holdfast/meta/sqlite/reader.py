@@ -15,10 +15,24 @@ from typing import Any
 import apsw
 
 from holdfast.meta.contract import Found, Problem
-from holdfast.meta.records import Blob, Bucket, ListPage, Part, Upload
-from holdfast.meta.sqlite.check import check
+from holdfast.meta.records import (
+    Blob,
+    Bucket,
+    ListPage,
+    Part,
+    Upload,
+    UploadPage,
+    VersionPage,
+)
+from holdfast.meta.sqlite.check import check, damaged
 from holdfast.meta.sqlite.counters import Counters
-from holdfast.meta.sqlite.listing import list_objects
+from holdfast.meta.sqlite.listing import (
+    NULL_VERSION,
+    behind_text,
+    list_objects,
+    list_uploads,
+    list_versions,
+)
 from holdfast.meta.sqlite.rows import (
     BLOB_COLUMNS,
     BUCKET_COLUMNS,
@@ -36,7 +50,6 @@ from holdfast.meta.sqlite.state import DIRECTORY_IS_EMPTY
 
 BUCKETS_CACHED_MAX = 10_000
 CACHE_BYTES_MAX = 16 << 20
-NULL_VERSION = -1
 BUCKET_ID_DIGITS_MAX = 18  # what SQLite's integers can hold
 
 _BLOB_AT = 15  # where the blob's columns begin behind VERSION_COLUMNS
@@ -80,6 +93,9 @@ class SqliteReader:
             yield
         finally:
             self._run("COMMIT")
+
+    def generation(self) -> int:
+        return self._counters.config
 
     # -- buckets -------------------------------------------------------------------------------
 
@@ -168,6 +184,35 @@ class SqliteReader:
         with self._snapshot():
             return list_objects(self._run, bucket_id, owner, prefix, delimiter, after, limit)
 
+    async def list_versions(
+        self,
+        bucket_id: int,
+        prefix: bytes,
+        delimiter: bytes,
+        after_key: bytes,
+        after_seq: int | None,
+        limit: int,
+    ) -> VersionPage:
+        owner = self._owner(bucket_id)
+        with self._snapshot():
+            return list_versions(
+                self._run, bucket_id, owner, prefix, delimiter, after_key, after_seq, limit
+            )
+
+    async def list_uploads(
+        self,
+        bucket_id: int,
+        prefix: bytes,
+        delimiter: bytes,
+        after_key: bytes,
+        after_upload_id: int | None,
+        limit: int,
+    ) -> UploadPage:
+        with self._snapshot():
+            return list_uploads(
+                self._run, bucket_id, prefix, delimiter, after_key, after_upload_id, limit
+            )
+
     async def inline_data(self, seq: int) -> bytes | None:
         rows = self._rows("SELECT data FROM inline WHERE seq = ?", (seq,))
         return rows[0][0] if rows else None
@@ -204,6 +249,23 @@ class SqliteReader:
             "SELECT body FROM documents WHERE bucket_id = ? AND kind = ?", (bucket_id, kind)
         )
         return rows[0][0] if rows else None
+
+    async def documents(
+        self, bucket_id: int, kind_prefix: str, after_kind: str = "", limit: int = 1000
+    ) -> list[tuple[str, bytes]]:
+        end = behind_text(kind_prefix)
+        return self._rows(
+            "SELECT kind, body FROM documents WHERE bucket_id = :bucket_id AND kind > :after"
+            f" AND kind >= :prefix {'' if end is None else 'AND kind < :end'}"
+            " ORDER BY kind LIMIT :limit",
+            {
+                "bucket_id": bucket_id,
+                "after": after_kind,
+                "prefix": kind_prefix,
+                "end": end,
+                "limit": limit,
+            },
+        )
 
     # -- for the collector ---------------------------------------------------------------------
 
@@ -248,8 +310,11 @@ class SqliteReader:
         return [row[0] for row in rows]
 
     async def check(self) -> list[Problem]:
-        with self._snapshot():
-            return check(self._run)
+        try:
+            with self._snapshot():
+                return check(self._run)
+        except apsw.Error as error:
+            return [damaged(error)]
 
 
 def _blob_of(row: tuple[Any, ...]) -> Blob | None:

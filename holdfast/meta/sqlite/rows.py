@@ -24,6 +24,7 @@ class Extra(
         "retain_until_ms": "r",
         "legal_hold": "l",
         "encryption": "e",
+        "acl": "a",
     },
 ):
     """What a listing never needs, packed into one column; absent fields cost nothing."""
@@ -35,6 +36,7 @@ class Extra(
     retain_until_ms: int = 0
     legal_hold: bool = False
     encryption: bytes = b""
+    acl: bytes = b""
 
 
 _encode_extra = msgspec.msgpack.Encoder().encode
@@ -53,6 +55,7 @@ STATE_COLUMNS = "seq, size, etag, modified_ms, is_null, delete_marker, blob_id, 
 LIST_COLUMNS = (
     "key, size, etag, modified_ms, owner, storage_class, checksum_algorithm, checksum_type"
 )
+ENTRY_COLUMNS = f"{LIST_COLUMNS}, seq, is_null, delete_marker"
 PART_COLUMNS = (
     "parts_id, number, seq, size, etag, modified_ms, blob_id, checksum_algorithm, checksum"
 )
@@ -77,7 +80,7 @@ def unpack_etag(stored: Any) -> str:
     return stored.hex() if type(stored) is bytes else stored
 
 
-def _pack_extra(record: ObjectVersion | Upload) -> bytes | None:
+def pack_extra(record: ObjectVersion | Upload) -> bytes | None:
     extra = Extra(
         record.headers,
         record.metadata,
@@ -86,6 +89,7 @@ def _pack_extra(record: ObjectVersion | Upload) -> bytes | None:
         record.retain_until_ms,
         record.legal_hold,
         record.encryption,
+        record.acl,
     )
     packed = _encode_extra(extra)
     return packed if len(packed) > 1 else None
@@ -111,7 +115,7 @@ def pack_version(version: ObjectVersion, bucket_owner: str) -> Row:
         version.parts_count or None,
         version.is_null,
         version.delete_marker,
-        _pack_extra(version),
+        pack_extra(version),
     )
 
 
@@ -144,6 +148,7 @@ def unpack_version(bucket_id: int, row: Row, blob: Blob | None, bucket_owner: st
         extra.retain_until_ms,
         extra.legal_hold,
         extra.encryption,
+        extra.acl,
     )
 
 
@@ -218,7 +223,7 @@ def pack_upload(upload: Upload) -> Row:
         None if upload.storage_class == _STANDARD else upload.storage_class,
         upload.checksum_algorithm or None,
         upload.checksum_type or None,
-        _pack_extra(upload),
+        pack_extra(upload),
     )
 
 
@@ -242,4 +247,5 @@ def unpack_upload(row: Row) -> Upload:
         extra.retain_until_ms,
         extra.legal_hold,
         extra.encryption,
+        extra.acl,
     )

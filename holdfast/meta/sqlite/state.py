@@ -7,18 +7,21 @@ from typing import Any
 import apsw
 
 from holdfast.meta.effects import PartRow
-from holdfast.meta.records import Blob, Bucket, Upload
+from holdfast.meta.records import Blob, Bucket, ObjectVersion, Upload
 from holdfast.meta.sqlite.rows import (
     BLOB_COLUMNS,
     BUCKET_COLUMNS,
     PART_COLUMNS,
     STATE_COLUMNS,
     UPLOAD_COLUMNS,
+    VERSION_COLUMNS,
+    VERSION_COLUMNS_COUNT,
     unpack_blob,
     unpack_bucket,
     unpack_part_row,
     unpack_state,
     unpack_upload,
+    unpack_version,
 )
 from holdfast.meta.state import VersionState
 
@@ -120,6 +123,23 @@ class SqliteState:
             (bucket_id, key),
         )
         return None if row is None else unpack_state(row)
+
+    def version(self, bucket_id: int, key: bytes, seq: int) -> ObjectVersion | None:
+        bucket = self.bucket(bucket_id)
+        if bucket is None:
+            return None
+        for table in ("objects", "versions"):
+            row = self._one(
+                f"SELECT {VERSION_COLUMNS}, {BLOB_COLUMNS} FROM {table} v"
+                " LEFT JOIN blobs b ON b.id = v.blob_id"
+                " WHERE v.bucket_id = ? AND v.key = ? AND v.seq = ?",
+                (bucket_id, key, seq),
+            )
+            if row is not None:
+                packed = row[VERSION_COLUMNS_COUNT:]
+                blob = unpack_blob(packed) if packed[0] is not None else None
+                return unpack_version(bucket_id, row, blob, bucket.owner)
+        return None
 
     def live_blob(self, bucket_id: int, sha256: bytes) -> Blob | None:
         row = self._one(
