@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from holdfast.http.message import Request, Response
+from holdfast.meta.contract import MetaUnavailable
 from holdfast.s3 import xml
 from holdfast.s3.call import Services
 from holdfast.s3.documents import children, number, text
 from holdfast.s3.errors import S3Error
 from holdfast.s3.operation import BUCKET, OBJECT, Level
-from holdfast.s3.target import Target
+from holdfast.s3.target import Target, parse_target
 from holdfast.s3.xml import element
 
 KIND = "cors"
@@ -171,11 +172,15 @@ async def _rules(services: Services, bucket_name: str) -> tuple[Rule, ...] | Non
     return configuration.parsed(KIND, parse_rules)
 
 
-async def response_headers(
-    services: Services, bucket_name: str, request: Request
-) -> list[tuple[str, str]]:
-    """What a response to a request with Origin says besides, errors included."""
-    rules = await _rules(services, bucket_name)
+async def response_headers(services: Services, request: Request) -> list[tuple[str, str]]:
+    """What the response to a request with Origin says besides, be it a success or an error."""
+    try:
+        target = parse_target(
+            request.path, request.query, request.headers.get("host", ""), services.domains
+        )
+        rules = await _rules(services, target.bucket)
+    except (S3Error, MetaUnavailable):  # the response says so itself
+        return []
     if rules is None:
         return []
     headers = request.headers

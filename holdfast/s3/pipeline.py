@@ -12,6 +12,7 @@ from __future__ import annotations
 from holdfast.auth.identity import Authenticated
 from holdfast.auth.sigv4 import authenticate
 from holdfast.http.message import ClientDisconnected, Handler, Request, Response
+from holdfast.s3 import cors
 from holdfast.s3.bind import bind
 from holdfast.s3.call import Call, Services
 from holdfast.s3.errors import S3Error
@@ -40,14 +41,19 @@ def make_handler(services: Services) -> Handler:
             raise
         except Exception as error:  # noqa: BLE001 - the one place where faults become answers
             response = error_response(request, as_s3_error(request, error))
+        if "origin" in request.headers and request.method != "OPTIONS":
+            response.headers += await cors.response_headers(services, request)
         response.headers.append(("x-amz-request-id", request.id))
         return response
 
     async def answer(request: Request) -> Response:
         headers = request.headers
-        level, bucket, key, query = parse_target(
+        target = parse_target(
             request.path, request.query, headers.get("host", ""), services.domains
         )
+        if request.method == "OPTIONS":
+            return await cors.preflight(services, target, request)
+        level, bucket, key, query = target
         meant = meant_headers(query, headers) if query else headers
         op = router.find(request.method, level, query, meant)
         auth = authenticate(

@@ -7,7 +7,7 @@ carries one either means the operation that claims it, or is refused.
 from __future__ import annotations
 
 from holdfast.s3.errors import S3Error
-from holdfast.s3.operation import BUCKET, OBJECT, OPERATIONS, Level, Operation
+from holdfast.s3.operation import OPERATIONS, Level, Operation
 
 
 def _key(discriminator: str) -> str:
@@ -85,8 +85,6 @@ def _present(discriminator: str, query: dict[str, str]) -> bool:
 
 
 def _not_allowed(method: str, level: Level) -> S3Error:
-    if method == "OPTIONS" and level in (BUCKET, OBJECT):
-        return S3Error("AccessForbidden", Method=method, ResourceType=level.name)
     return S3Error("MethodNotAllowed", Method=method, ResourceType=level.name)
 
 
