@@ -1,7 +1,7 @@
 """Real programs, a real server process, real files; nothing of it remains on the disk.
 
-With HOLDFAST_REQUIRE_CLIENTS=1 (CI) a program that is missing fails the tests, else it skips them.
-HOLDFAST_AWS names the aws program where another one comes first on PATH.
+With REQUIRE_CLIENTS=1 (CI) a program that is missing fails the tests, else it skips them.
+CLIENT_AWS names the aws program where another one comes first on PATH.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def program(name: str) -> str:
     """The path of a client program; skips, or fails where clients are required."""
-    found = shutil.which(os.environ.get(f"HOLDFAST_{name.upper()}", name))
+    found = shutil.which(os.environ.get(f"CLIENT_{name.upper()}", name))
     if found is None:
         message = f"{name} is not installed"
-        if os.environ.get("HOLDFAST_REQUIRE_CLIENTS") == "1":
-            pytest.fail(f"{message}, and HOLDFAST_REQUIRE_CLIENTS=1 asks for it")
+        if os.environ.get("REQUIRE_CLIENTS") == "1":
+            pytest.fail(f"{message}, and REQUIRE_CLIENTS=1 asks for it")
         pytest.skip(message)
     return found
 
