@@ -318,6 +318,11 @@ class Connection(FlowControl):
         self._head_only = method == "HEAD"
         self._expects_continue = expects_continue
         body = self._new_body(length) if length else EMPTY_BODY
+        if expects_continue and not length:
+            # nothing to hold back, so it could be left out; but botocore, which asks for it with
+            # empty bodies too, takes the next answer apart wrongly after one without it
+            self._expects_continue = False
+            self._transport.write(CONTINUE)
         self._request = request = Request(
             method,
             path,

@@ -218,7 +218,7 @@ def parse_head(head: bytes, limits: Limits) -> Head:
     if expect is not None and not http10:
         if expect.lower() != "100-continue":
             raise ProtocolError(417, "unsupported expectation")
-        expects_continue = length != 0
+        expects_continue = True
     path, _, query = target.partition("?")
     keep_alive = _keep_alive(headers, http10)
     return Head(method, path, query, headers, length, http10, keep_alive, expects_continue)

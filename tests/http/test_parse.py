@@ -165,7 +165,7 @@ ACCEPTED = [
     (fields(b"Content-Length:\t7 \t"), ("PUT", "/", "", 7, True, False)),
     (fields(b"transfer-encoding: Chunked"), ("PUT", "/", "", CHUNKED, True, False)),
     (fields(b"Content-Length: 7", b"Expect: 100-Continue"), ("PUT", "/", "", 7, True, True)),
-    (fields(b"Content-Length: 0", b"Expect: 100-continue"), ("PUT", "/", "", 0, True, False)),
+    (fields(b"Content-Length: 0", b"Expect: 100-continue"), ("PUT", "/", "", 0, True, True)),
 ]
 
 

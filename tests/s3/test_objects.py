@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import random
+from contextlib import closing
 from typing import Any
 
 import pytest
 from awscrt.checksums import crc64nvme
 
-from .conftest import INLINE_BYTES_MAX
+from holdfast.testing.server import Server
+
+from .conftest import INLINE_BYTES_MAX, make_client
 from .raw import Raw
 
 MIB = 1024 * 1024
@@ -208,3 +212,12 @@ def test_the_checksum_that_was_computed(raw: Raw, bucket: str) -> None:
     headers = raw("HEAD", f"/{bucket}/k", headers={"x-amz-checksum-mode": "ENABLED"}).headers
     assert headers["x-amz-checksum-crc64nvme"] == crc64_text(data)
     assert headers["x-amz-checksum-type"] == "FULL_OBJECT"
+
+
+def test_empty_files_by_boto3(s3_server: Server, bucket: str) -> None:
+    """It asks for 100 Continue before a file, an empty one too, and garbles the answer after one
+    that came without."""
+    with closing(make_client(s3_server, max_pool_connections=1, read_timeout=10)) as s3:
+        for body in (b"", b"x", b"", b"", b"y" * 100_000):
+            s3.put_object(Bucket=bucket, Key="k", Body=io.BytesIO(body))
+            assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == body
