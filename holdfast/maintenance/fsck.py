@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from holdfast.blobs.contract import BlobAddress, BlobMissing, BlobStore
 from holdfast.maintenance.collector import Collector, CollectorReport
-from holdfast.meta.contract import MetaStore
+from holdfast.meta.contract import DAMAGED, MetaStore, Problem
 from holdfast.meta.records import Blob
 
 BLOBS_SLICE = 500
@@ -39,6 +39,8 @@ class FsckReport:
     blob_bytes: int = 0
     damage: list[str] = field(default_factory=list)
     damage_count: int = 0
+    #: the database is damaged, so that nothing it says was followed
+    unreadable: bool = False
     garbage_files: int = 0
     garbage_bytes: int = 0
     going_blobs: int = 0
@@ -61,10 +63,16 @@ class FsckReport:
         if len(self.damage) < FINDINGS_MAX:
             self.damage.append(text)
 
+    def add_problem(self, problem: Problem) -> None:
+        self.add_damage(f"metadata: {problem.kind}: {problem.detail}")
+        self.unreadable = self.unreadable or problem.kind == DAMAGED
+
     def lines(self) -> list[str]:
         """For people."""
         checked = "every byte read" if self.content else "sizes only; --content reads every byte"
         lines = [f"{self.blobs} blobs, {self.blob_bytes} bytes ({checked}), {self.seconds:.1f} s"]
+        if self.unreadable:
+            lines = ["the metadata is damaged: restore it from a copy; content was not checked"]
         lines += [f"DAMAGE {text}" for text in self.damage]
         if self.damage_count > len(self.damage):
             lines.append(f"DAMAGE and {self.damage_count - len(self.damage)} more")
@@ -93,6 +101,7 @@ class FsckReport:
             "blob_bytes": self.blob_bytes,
             "damage": self.damage,
             "damage_count": self.damage_count,
+            "metadata_unreadable": self.unreadable,
             "garbage_files": self.garbage_files,
             "garbage_bytes": self.garbage_bytes,
             "going_blobs": self.going_blobs,
@@ -117,9 +126,10 @@ async def fsck(
     started = time.monotonic()
     report = FsckReport(content)
     for problem in await meta.check():
-        report.add_damage(f"metadata: {problem.kind}: {problem.detail}")
-    await _check_blobs(meta, blobs, report, progress)
-    await _count_garbage(meta, blobs, report)
+        report.add_problem(problem)
+    if not report.unreadable:
+        await _check_blobs(meta, blobs, report, progress)
+        await _count_garbage(meta, blobs, report)
     if reclaim and not report.damage_count:
         report.reclaimed = await _reclaim(meta, blobs)
     report.seconds = time.monotonic() - started

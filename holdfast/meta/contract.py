@@ -49,6 +49,10 @@ class Problem(NamedTuple):
     repairable: bool
 
 
+#: the kind of a Problem that keeps the store from being read
+DAMAGED = "damaged database"
+
+
 class MetaReader(Protocol):
     def generation(self) -> int:
         """Moves before the answer to any command that changes a bucket or a document: what was read

@@ -15,18 +15,22 @@ _log = logging.getLogger("holdfast.committer")
 
 
 class CommitterThread:
-    """`start`, then `stop`, once each. What ends it early is logged: its clients see it as
-    unavailable."""
+    """`start`, then `stop`, once each. What ends it before the database is open is raised by
+    `Metadata.open_store`; what ends it later is logged, and its clients see it as unavailable."""
 
     def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
         self._committer = metadata.make_committer()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
 
     def _run(self) -> None:
         try:
             self._committer.run()
-        except Exception:  # noqa: BLE001 - the last frame of the thread
-            _log.critical("the committer failed", exc_info=True)
+        except Exception as error:  # noqa: BLE001 - the last frame of the thread
+            if self._metadata.is_opened:
+                _log.critical("the committer failed", exc_info=True)
+            else:
+                self._metadata.committer_failure = error
 
     def start(self) -> None:
         self._thread.start()

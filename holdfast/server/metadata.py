@@ -23,7 +23,7 @@ from holdfast.meta.sqlite.committer import Committer
 from holdfast.meta.sqlite.counters import Counters
 from holdfast.meta.sqlite.reserve import ReserveFile
 from holdfast.meta.sqlite.store import SqliteMetaStore
-from holdfast.server.data import sync_directory
+from holdfast.server.data import DataError, sync_directory
 
 BACKLOG = 128
 #: sun_path, less its NUL
@@ -41,11 +41,15 @@ class WorkerStore(NamedTuple):
     close: Callable[[], Awaitable[None]]
 
 
+class CommitterFailed(MetaUnavailable):
+    """The committer of this process could not open the database; `__cause__` says why."""
+
+
 class Metadata:
     """Made by the process that holds DATA's lock, before it forks. Opens no database."""
 
     def __init__(self, data: Path, settings: Settings) -> None:
-        """Raises OSError."""
+        """Raises OSError, and DataError when the database is lost."""
         self._settings = settings
         self._path = data / "meta" / "holdfast.db"
         run = data / "run"
@@ -53,7 +57,10 @@ class Metadata:
             directory.mkdir(mode=0o700, exist_ok=True)
             directory.chmod(0o700)
         sync_directory(data)
+        _check_present(self._path, data / "buckets")
         self._counters = Counters.anonymous()
+        #: set by a committer in a thread of this process that ended before it opened the database
+        self.committer_failure: Exception | None = None
         self._run_fd = os.open(run, os.O_RDONLY | os.O_DIRECTORY)
         self._socket_path = str(run / "commit.sock")
         if len(os.fsencode(self._socket_path)) > SOCKET_PATH_BYTES_MAX:
@@ -71,6 +78,11 @@ class Metadata:
     def close(self) -> None:
         self._listener.close()
         os.close(self._run_fd)
+
+    @property
+    def is_opened(self) -> bool:
+        """Whether a committer has opened the database."""
+        return self._counters.commits > 0
 
     def make_committer(self) -> Committer:
         """The only writer; to be run in the process that made it."""
@@ -106,10 +118,14 @@ class Metadata:
     async def open_store(self) -> WorkerStore:
         """For the running loop. Returns once a committer has opened the database.
 
-        Raises MetaUnavailable when none does within COMMITTER_START_SECONDS_MAX.
+        Raises MetaUnavailable when none does within COMMITTER_START_SECONDS_MAX, CommitterFailed at
+        once when that of this process has failed.
         """
         deadline = time.monotonic() + COMMITTER_START_SECONDS_MAX
-        while not self._counters.commits:
+        while not self.is_opened:
+            failure = self.committer_failure
+            if failure is not None:
+                raise CommitterFailed(f"the metadata can't be opened: {failure}") from failure
             if time.monotonic() > deadline:
                 raise MetaUnavailable("the committer has not opened the database")
             await asyncio.sleep(COMMITTER_POLL_SECONDS)
@@ -117,3 +133,13 @@ class Metadata:
         store.start()
         # forgets nothing, changes nothing, syncs nothing, but is answered by the committer
         return WorkerStore(store, lambda: store.submit(ForgetBlobs([])), store.close)
+
+
+def _check_present(database: Path, buckets: Path) -> None:
+    """Content without its database would be taken for garbage, and removed. Raises DataError."""
+    if database.exists() and database.stat().st_size:
+        return
+    if buckets.is_dir() and any(buckets.iterdir()):
+        raise DataError(
+            f"{database} is missing or empty, but {buckets} holds content: restore it from a copy"
+        )

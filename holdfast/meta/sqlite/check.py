@@ -11,10 +11,9 @@ from typing import Any
 
 import apsw
 
-from holdfast.meta.contract import Problem
+from holdfast.meta.contract import DAMAGED, Problem
 
 PROBLEMS_MAX = 1_000
-DAMAGED = "damaged database"
 
 Run = Callable[[str], Any]
 
@@ -163,9 +162,11 @@ _QUERIES: tuple[tuple[str, bool, str], ...] = (
 )
 
 
-def damaged(error: apsw.Error) -> Problem:
-    """What the library could not read."""
-    return Problem(DAMAGED, str(error), False)
+def damage_of(error: BaseException | None) -> Problem | None:
+    """The problem when it is the file that is damaged or can't be read, else None."""
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.IOError):
+        return Problem(DAMAGED, str(error), False)
+    return None
 
 
 def check(run: Run) -> list[Problem]:

@@ -24,7 +24,7 @@ from holdfast.meta.records import (
     UploadPage,
     VersionPage,
 )
-from holdfast.meta.sqlite.check import check, damaged
+from holdfast.meta.sqlite.check import check, damage_of
 from holdfast.meta.sqlite.counters import Counters
 from holdfast.meta.sqlite.listing import (
     NULL_VERSION,
@@ -314,7 +314,10 @@ class SqliteReader:
             with self._snapshot():
                 return check(self._run)
         except apsw.Error as error:
-            return [damaged(error)]
+            problem = damage_of(error)
+            if problem is None:
+                raise
+            return [problem]
 
 
 def _blob_of(row: tuple[Any, ...]) -> Blob | None:
