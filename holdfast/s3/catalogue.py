@@ -90,10 +90,7 @@ _UNIMPLEMENTED: tuple[tuple[str, str, Level, tuple[str, ...], str], ...] = (
         "",
     ),
     ("UpdateObjectEncryption", "PUT", OBJECT, ("encryption",), ""),
-    ("UploadPartCopy", "PUT", OBJECT, ("partNumber", "uploadId"), "x-amz-copy-source"),
     ("WriteGetObjectResponse", "POST", BUCKET, (), "x-amz-request-route"),
-    # not in the 116, but S3's: the browser's form upload
-    ("PostObject", "POST", BUCKET, (), ""),
 )
 
 #: deprecated or paging names of S3 that share the wire with the operation they map to

@@ -28,6 +28,11 @@ def iso_date(ms: int) -> str:
     return _iso_date(ms // 1000)
 
 
+def iso_moment(ms: int) -> str:
+    """The same to the millisecond: until when something is retained."""
+    return f"{_iso_date(ms // 1000)[:-4]}{ms % 1000:03d}Z"
+
+
 def parse_http_date(text: str) -> int | None:
     """Seconds since the epoch, or None: conditions with an invalid date are ignored."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from holdfast.s3.errors import S3Error
 from holdfast.s3.render import SYSTEM_HEADERS
 
+REDIRECT_HEADER = "x-amz-website-redirect-location"
 USER_METADATA_BYTES_MAX = 2048
 REDIRECT_BYTES_MAX = 2048
 

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from holdfast.http.message import Request, Response
 from holdfast.meta.records import ObjectVersion
-from holdfast.s3.dates import http_date, iso_date
+from holdfast.s3.dates import http_date, iso_moment
 from holdfast.s3.errors import S3Error
 from holdfast.s3.names import encode_version_id
 from holdfast.s3.xml import DECLARATION, XML_TYPE, element, legible
@@ -77,7 +77,7 @@ def object_headers(version: ObjectVersion) -> list[tuple[str, str]]:
     if version.lock_mode:
         headers += [
             ("x-amz-object-lock-mode", version.lock_mode),
-            ("x-amz-object-lock-retain-until-date", iso_date(version.retain_until_ms)),
+            ("x-amz-object-lock-retain-until-date", iso_moment(version.retain_until_ms)),
         ]
     if version.legal_hold:
         headers.append(("x-amz-object-lock-legal-hold", "ON"))

@@ -1,8 +1,12 @@
-"""CopyObject: rows and references; where content is shared, no byte is copied."""
+"""CopyObject: rows and references; where content is shared, no byte is copied.
+
+Content is read again only for a checksum by another algorithm than the source's.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -25,51 +29,89 @@ from holdfast.meta.contract import Found
 from holdfast.meta.records import Blob, Bucket, ObjectVersion
 from holdfast.s3 import xml
 from holdfast.s3.call import Call
-from holdfast.s3.checksums import FULL_OBJECT, algorithm, encode_digest
+from holdfast.s3.checksums import FULL_OBJECT, algorithm, checksum_elements, encode_digest
 from holdfast.s3.conditions import ReadConditions, check_read, create_only, wanted_etag
+from holdfast.s3.content import checksum_of
 from holdfast.s3.dates import iso_date
 from holdfast.s3.errors import S3Error
-from holdfast.s3.metadata import check_user_metadata, storage_class, system_metadata
-from holdfast.s3.names import check_key
-from holdfast.s3.operation import OBJECT, Header, HeaderPrefix, Input, operation
-from holdfast.s3.ops.read import blob_address, find_version
-from holdfast.s3.ops.write import PUT_BYTES_MAX, refusal, remove_quietly, write_conditions
+from holdfast.s3.metadata import REDIRECT_HEADER, check_user_metadata, system_metadata
+from holdfast.s3.names import check_key, encode_version_id
+from holdfast.s3.operation import OBJECT, Header, Input, operation
+from holdfast.s3.ops.read import blob_address, content_body, find_version
+from holdfast.s3.ops.write import (
+    PUT_BYTES_MAX,
+    ObjectMetadataInput,
+    further_fields,
+    refusal,
+    remove_quietly,
+    write_conditions,
+)
+from holdfast.s3.render import version_header
+from holdfast.s3.slow import answer_in_time
 from holdfast.s3.xml import element
 
 #: how often a copy starts again because its source changed under it
 COPY_ATTEMPTS_MAX = 5
 
 
-def _directive(text: str) -> str:
-    if text.upper() not in ("COPY", "REPLACE"):
-        raise S3Error(
-            "InvalidArgument",
-            "Unknown metadata directive.",
-            ArgumentName="x-amz-metadata-directive",
-            ArgumentValue=text,
-        )
-    return text.upper()
+def _directive(name: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.upper() not in ("COPY", "REPLACE"):
+            raise S3Error(
+                "InvalidArgument",
+                f"Unknown {name} directive.",
+                ArgumentName=f"x-amz-{name}-directive",
+                ArgumentValue=text,
+            )
+        return text.upper()
+
+    return parse
 
 
-class CopyObjectInput(Input):
-    source: Annotated[str, Header("x-amz-copy-source")] = ""
-    source_owner: Annotated[str, Header("x-amz-source-expected-bucket-owner")] = ""
-    source_if_match: Annotated[str, Header("x-amz-copy-source-if-match")] = ""
-    source_if_none_match: Annotated[str, Header("x-amz-copy-source-if-none-match")] = ""
-    source_if_modified: Annotated[str, Header("x-amz-copy-source-if-modified-since")] = ""
-    source_if_unmodified: Annotated[str, Header("x-amz-copy-source-if-unmodified-since")] = ""
-    directive: Annotated[str, Header("x-amz-metadata-directive", _directive)] = "COPY"
-    storage_class: Annotated[str, Header("x-amz-storage-class", storage_class)] = ""
+# what both kinds of copies take; an input has one base, so each declares its fields itself
+_Source = Annotated[str, Header("x-amz-copy-source")]
+_SourceOwner = Annotated[str, Header("x-amz-source-expected-bucket-owner")]
+_SourceIfMatch = Annotated[str, Header("x-amz-copy-source-if-match")]
+_SourceIfNoneMatch = Annotated[str, Header("x-amz-copy-source-if-none-match")]
+_SourceIfModified = Annotated[str, Header("x-amz-copy-source-if-modified-since")]
+_SourceIfUnmodified = Annotated[str, Header("x-amz-copy-source-if-unmodified-since")]
+
+
+class CopySourceInput(Input):
+    """Which version is copied, and under which conditions."""
+
+    source: _Source = ""
+    source_owner: _SourceOwner = ""
+    source_if_match: _SourceIfMatch = ""
+    source_if_none_match: _SourceIfNoneMatch = ""
+    source_if_modified: _SourceIfModified = ""
+    source_if_unmodified: _SourceIfUnmodified = ""
+
+
+class CopyObjectInput(ObjectMetadataInput):
+    source: _Source = ""
+    source_owner: _SourceOwner = ""
+    source_if_match: _SourceIfMatch = ""
+    source_if_none_match: _SourceIfNoneMatch = ""
+    source_if_modified: _SourceIfModified = ""
+    source_if_unmodified: _SourceIfUnmodified = ""
+    directive: Annotated[str, Header("x-amz-metadata-directive", _directive("metadata"))] = "COPY"
+    tagging: Annotated[str, Header("x-amz-tagging-directive", _directive("tagging"))] = "COPY"
     checksum_algorithm: Annotated[str, Header("x-amz-checksum-algorithm")] = ""
     if_match: Annotated[str, Header("if-match", wanted_etag)] = ""
     if_none_match: Annotated[str, Header("if-none-match", create_only)] = ""
-    metadata: Annotated[dict[str, str], HeaderPrefix("x-amz-meta-")] = {}
 
 
-class _Source(msgspec.Struct, frozen=True):
+class CopySource(msgspec.Struct, frozen=True):
     bucket: Bucket
     key: bytes
     version_id: str
+
+    def version_headers(self, version: ObjectVersion) -> list[tuple[str, str]]:
+        """x-amz-copy-source-version-id, of a source that has versions."""
+        if not self.bucket.versioning:
+            return []
+        return [("x-amz-copy-source-version-id", encode_version_id(version.seq, version.is_null))]
 
 
 @operation("CopyObject", "PUT", OBJECT, header="x-amz-copy-source", action="s3:PutObject")
@@ -82,36 +124,41 @@ async def copy_object(call: Call, inp: CopyObjectInput) -> Response:
     bucket = await call.bucket()
     check_user_metadata(inp.metadata)
     conditions = write_conditions(inp.if_match, inp.if_none_match)
-    source = await _source(call, inp)
+    fields = await further_fields(call, bucket, inp) or {}
+    if inp.tagging == "COPY":
+        fields.pop("tags", None)
+    if conditions is not None:
+        fields["conditions"] = conditions
+    source = await copy_source(call, inp)
+    return await answer_in_time(call.request, _copy(call, inp, bucket, source, fields))
+
+
+async def _copy(
+    call: Call, inp: CopyObjectInput, bucket: Bucket, source: CopySource, fields: dict[str, Any]
+) -> Response:
     for _ in range(COPY_ATTEMPTS_MAX):
-        found = await find_version(call, source.bucket, source.key, source.version_id, True)
+        found = await source_version(call, inp, source)
         version = found.version
-        check_read(
-            ReadConditions(
-                inp.source_if_match,
-                inp.source_if_none_match,
-                inp.source_if_modified,
-                inp.source_if_unmodified,
-            ),
-            version,
-            copy_source=True,
-        )
         _check_copy(call, inp, source, bucket, version)
-        checksum = _checksum(inp, found)
         files: list[BlobAddress] = []
         try:
+            checksum = await _checksum(call, inp, source.bucket, found)
             content = await _content(call, source.bucket, bucket, found, files)
         except BlobMissing:
             await _remove(call, files)
             continue
-        command = _command(call, inp, bucket, version, content, checksum)
-        if conditions is not None:
-            command = msgspec.structs.replace(command, conditions=conditions)
+        command = msgspec.structs.replace(
+            _command(call, inp, bucket, version, content, checksum), **fields
+        )
         result = await call.services.meta.submit(command)
         if isinstance(result, ObjectPut):
             if result.redundant:
                 await _remove(call, files)
-            return call.xml(_answer(command, result))
+            response = call.xml(_answer(command, result))
+            response.headers += source.version_headers(version)
+            if bucket.versioning:
+                response.headers.append(version_header(result.seq, result.is_null))
+            return response
         assert isinstance(result, Refused)
         await _remove(call, files)
         if result.code != "ContentGone":
@@ -119,7 +166,7 @@ async def copy_object(call: Call, inp: CopyObjectInput) -> Response:
     raise S3Error("ServiceUnavailable", "The source of the copy keeps changing. Please try again.")
 
 
-async def _source(call: Call, inp: CopyObjectInput) -> _Source:
+async def copy_source(call: Call, inp: CopySourceInput | CopyObjectInput) -> CopySource:
     """Out of `x-amz-copy-source: [/]bucket/key[?versionId=...]`, percent-encoded."""
     text, _, version = inp.source.partition("?versionId=")
     raw = unquote_to_bytes(text.encode("latin-1")).removeprefix(b"/")
@@ -138,27 +185,65 @@ async def _source(call: Call, inp: CopyObjectInput) -> _Source:
         raise S3Error("NoSuchBucket", BucketName=name)
     if inp.source_owner and inp.source_owner != bucket.owner:
         raise S3Error("AccessDenied")
-    return _Source(bucket, key, version)
+    return CopySource(bucket, key, version)
+
+
+async def source_version(
+    call: Call, inp: CopySourceInput | CopyObjectInput, source: CopySource
+) -> Found:
+    """The version to copy, with its inline content; its conditions hold. Raises what a read raises,
+    and InvalidRequest for a delete marker that is named by its id."""
+    try:
+        found = await find_version(call, source.bucket, source.key, source.version_id, True)
+    except S3Error as error:
+        if error.code == "MethodNotAllowed":
+            raise S3Error(
+                "InvalidRequest",
+                "The source of a copy request may not specifically refer to a delete marker by "
+                "version id.",
+            ) from None
+        error.headers = []  # they are of an object that is read, not of the answer to a copy
+        raise
+    check_read(
+        ReadConditions(
+            inp.source_if_match,
+            inp.source_if_none_match,
+            inp.source_if_modified,
+            inp.source_if_unmodified,
+        ),
+        found.version,
+        copy_source=True,
+    )
+    return found
 
 
 def _check_copy(
-    call: Call, inp: CopyObjectInput, source: _Source, bucket: Bucket, version: ObjectVersion
+    call: Call, inp: CopyObjectInput, source: CopySource, bucket: Bucket, version: ObjectVersion
 ) -> None:
     if version.size > PUT_BYTES_MAX:
-        raise S3Error(
-            "InvalidRequest",
-            "The specified copy source is larger than the maximum allowable size for a copy "
-            f"source: {PUT_BYTES_MAX}",
-        )
+        raise too_large()
     itself = source.bucket.id == bucket.id and source.key == call.key and not source.version_id
-    same_class = inp.storage_class in ("", version.storage_class)
-    if itself and inp.directive == "COPY" and same_class and not inp.checksum_algorithm:
+    changed = (
+        inp.directive == "REPLACE"
+        or inp.storage_class != version.storage_class
+        or inp.redirect
+        or inp.checksum_algorithm
+    )
+    if itself and not changed:
         raise S3Error(
             "InvalidRequest",
             "This copy request is illegal because it is trying to copy an object to itself without "
             "changing the object's metadata, storage class, website redirect location or "
             "encryption attributes.",
         )
+
+
+def too_large() -> S3Error:
+    return S3Error(
+        "InvalidRequest",
+        "The specified copy source is larger than the maximum allowable size for a copy "
+        f"source: {PUT_BYTES_MAX}",
+    )
 
 
 async def _content(
@@ -175,7 +260,7 @@ async def _content(
                 part.number,
                 part.size,
                 part.etag,
-                await _link(call, source, target, part.blob, files),
+                await link(call, source, target, part.blob, files),
                 part.checksum_algorithm,
                 part.checksum,
             )
@@ -188,13 +273,14 @@ async def _content(
     if version.blob is not None:
         if same:
             return SharedContent(version.blob.id)
-        return await _link(call, source, target, version.blob, files)
+        return await link(call, source, target, version.blob, files)
     return InlineContent(found.data or b"")
 
 
-async def _link(
+async def link(
     call: Call, source: Bucket, target: Bucket, blob: Blob, files: list[BlobAddress]
 ) -> StoredContent:
+    """The same bytes in the target's directory; the file is added to `files`. Raises BlobMissing."""
     services = call.services
     written_ms = int(services.now() * 1000)
     address = await services.blobs.link(blob_address(source, blob), target.directory)
@@ -207,23 +293,20 @@ async def _remove(call: Call, files: list[BlobAddress]) -> None:
         await remove_quietly(call.services, address)
 
 
-def _checksum(inp: CopyObjectInput, found: Found) -> tuple[str, str, str]:
+async def _checksum(
+    call: Call, inp: CopyObjectInput, source: Bucket, found: Found
+) -> tuple[str, str, str]:
     """(algorithm, type, value) of the copy: the source's, unless another algorithm is asked for.
-
-    Raises NotImplemented where that would mean to read the content again.
-    """
+    Raises BlobMissing."""
     version = found.version
     wanted = inp.checksum_algorithm.upper()
     if wanted in ("", version.checksum_algorithm):
         return version.checksum_algorithm, version.checksum_type, version.checksum
     alg = algorithm(wanted)
-    if version.parts_id or version.blob is not None:
-        raise S3Error(
-            "NotImplemented",
-            "CopyObject with another checksum algorithm than the source's is not implemented "
-            "for objects of this size.",
-        )
-    return alg.name, FULL_OBJECT, encode_digest(alg.digest(found.data or b""))
+    if version.size == 0 or (version.blob is None and not version.parts_id):
+        return alg.name, FULL_OBJECT, encode_digest(alg.digest(found.data or b""))
+    body = await content_body(call.services, source, version, 0, version.size)
+    return alg.name, FULL_OBJECT, await checksum_of(body, alg)
 
 
 def _command(
@@ -234,7 +317,14 @@ def _command(
     content: Content,
     checksum: tuple[str, str, str],
 ) -> PutObject:
-    replace = inp.directive == "REPLACE"
+    if inp.directive == "REPLACE":
+        headers, metadata = system_metadata(call.request.headers), inp.metadata
+    else:
+        headers, metadata = dict(version.headers), version.metadata
+        # never copied: it says where this very object leads to
+        headers.pop(REDIRECT_HEADER, None)
+        if inp.redirect:
+            headers[REDIRECT_HEADER] = inp.redirect
     return PutObject(
         bucket.id,
         call.key,
@@ -242,19 +332,18 @@ def _command(
         version.etag,
         call.account_id,
         content,
-        inp.storage_class or "STANDARD",
+        inp.storage_class,
         *checksum,
-        system_metadata(call.request.headers) if replace else version.headers,
-        inp.metadata if replace else version.metadata,
+        headers,
+        metadata,
+        inp.tags if inp.tagging == "REPLACE" else version.tags,
     )
 
 
 def _answer(command: PutObject, result: ObjectPut) -> bytes:
-    checksum = ""
-    if command.checksum:
-        checksum = element(f"Checksum{command.checksum_algorithm}", command.checksum) + element(
-            "ChecksumType", command.checksum_type
-        )
+    checksum = checksum_elements(
+        command.checksum_algorithm, command.checksum_type, command.checksum
+    )
     return xml.document(
         "CopyObjectResult",
         f"<LastModified>{iso_date(result.modified_ms)}</LastModified>"

@@ -1,7 +1,6 @@
-"""Multipart uploads in their plain form: a part is the unit of content, Complete only writes rows.
+"""Multipart uploads: a part (parts.py) is the unit of content, Complete only writes rows.
 
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html. A part is always a file,
-also a small one, so that an object of parts is read by sendfile throughout.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Callable
 from typing import Annotated
 from xml.etree import ElementTree
 
@@ -19,14 +17,13 @@ from holdfast.http.message import Response
 from holdfast.meta.commands import (
     AbortUpload,
     CompleteUpload,
+    Conditions,
     CreateUpload,
     ObjectPut,
-    PartPut,
-    PutPart,
     Refused,
     UploadCreated,
 )
-from holdfast.meta.records import Bucket, Part, Upload
+from holdfast.meta.records import Bucket, ObjectVersion, Part, Upload
 from holdfast.s3 import xml
 from holdfast.s3.call import Call
 from holdfast.s3.checksums import (
@@ -36,30 +33,28 @@ from holdfast.s3.checksums import (
     HEADERS,
     Algorithm,
     algorithm,
+    checksum_elements,
     composite,
     decode_digest,
     joined,
 )
 from holdfast.s3.conditions import bare_etag, create_only, wanted_etag
-from holdfast.s3.dates import iso_date
 from holdfast.s3.errors import S3Error
 from holdfast.s3.metadata import check_user_metadata, system_metadata
-from holdfast.s3.names import decode_upload_id, encode_upload_id
+from holdfast.s3.names import PART_NUMBER_MAX, decode_upload_id, encode_upload_id, part_number
 from holdfast.s3.numbers import whole_number
 from holdfast.s3.operation import OBJECT, Header, Input, Query, operation
-from holdfast.s3.ops.listing import INTEGER_MAX
 from holdfast.s3.ops.write import (
-    PUT_BYTES_MAX,
     ObjectMetadataInput,
-    commit,
-    receive,
+    further_fields,
     refusal,
     write_conditions,
 )
-from holdfast.s3.payload import Payload, read_document
+from holdfast.s3.payload import read_document
+from holdfast.s3.render import version_header
+from holdfast.s3.slow import answer_in_time
 from holdfast.s3.xml import XML_BODY_BYTES_MAX, element, text_of
 
-PART_NUMBER_MAX = 10_000
 PART_BYTES_MIN = 5 * 1024**2
 OBJECT_BYTES_MAX = 50 * 10**12
 COMPLETE_ATTEMPTS_MAX = 3
@@ -69,6 +64,10 @@ def _checksum_type(text: str) -> str:
     if text.upper() not in (COMPOSITE, FULL_OBJECT):
         raise S3Error("InvalidRequest", "Value for x-amz-checksum-type header is invalid.")
     return text.upper()
+
+
+class UploadInput(Input):
+    upload_id: Annotated[str, Query("uploadId")] = ""
 
 
 class CreateMultipartUploadInput(ObjectMetadataInput):
@@ -97,19 +96,21 @@ async def create_multipart_upload(call: Call, inp: CreateMultipartUploadInput) -
             "header.",
         )
     token = os.urandom(8)
-    result = await call.services.meta.submit(
-        CreateUpload(
-            bucket.id,
-            call.key,
-            token,
-            call.account_id,
-            inp.storage_class,
-            name,
-            kind,
-            system_metadata(call.request.headers),
-            inp.metadata,
-        )
+    command = CreateUpload(
+        bucket.id,
+        call.key,
+        token,
+        call.account_id,
+        inp.storage_class,
+        name,
+        kind,
+        system_metadata(call.request.headers),
+        inp.metadata,
     )
+    further = await further_fields(call, bucket, inp)
+    if further is not None:
+        command = msgspec.structs.replace(command, **further)
+    result = await call.services.meta.submit(command)
     if isinstance(result, Refused):
         raise refusal(result)
     assert isinstance(result, UploadCreated)
@@ -129,7 +130,7 @@ async def create_multipart_upload(call: Call, inp: CreateMultipartUploadInput) -
     return response
 
 
-async def _upload(call: Call, bucket: Bucket, upload_id: str) -> Upload:
+async def find_upload(call: Call, bucket: Bucket, upload_id: str) -> Upload:
     """Raises NoSuchUpload, also when the id belongs to another key."""
     decoded = decode_upload_id(upload_id)
     if decoded is not None:
@@ -139,125 +140,6 @@ async def _upload(call: Call, bucket: Bucket, upload_id: str) -> Upload:
     raise S3Error("NoSuchUpload", UploadId=upload_id)
 
 
-def _part_number(text: str) -> int:
-    number = whole_number(text)
-    if number is None or not 1 <= number <= PART_NUMBER_MAX:
-        raise S3Error(
-            "InvalidArgument",
-            f"Part number must be an integer between 1 and {PART_NUMBER_MAX}, inclusive",
-            ArgumentName="partNumber",
-            ArgumentValue=text,
-        )
-    return number
-
-
-class UploadPartInput(Input):
-    upload_id: Annotated[str, Query("uploadId")] = ""
-    number: Annotated[int, Query("partNumber", _part_number)] = 0
-
-
-@operation(
-    "UploadPart",
-    "PUT",
-    OBJECT,
-    query=("partNumber", "uploadId"),
-    action="s3:PutObject",
-    takes=HEADERS,
-)
-async def upload_part(call: Call, inp: UploadPartInput) -> Response:
-    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html"""
-    services = call.services
-    bucket = await call.bucket()
-    upload = await _upload(call, bucket, inp.upload_id)
-    payload = Payload(call.request, call.auth, PUT_BYTES_MAX)
-    wanted = upload.checksum_algorithm
-    if wanted and payload.algorithm is not None and payload.algorithm.name != wanted:
-        raise S3Error(
-            "InvalidRequest",
-            f"Checksum Type mismatch occurred, expected checksum Type: {wanted.lower()}, actual "
-            f"checksum Type: {payload.algorithm.name.lower()}",
-        )
-    if wanted and payload.algorithm is None:
-        payload.algorithm = ALGORITHMS[wanted]
-    received = await receive(services, payload, bucket, 0)
-    alg = payload.stored_algorithm
-    command = PutPart(
-        bucket.id,
-        upload.id,
-        inp.number,
-        received.size,
-        received.etag,
-        received.content,
-        alg.name,
-        received.checksum,
-    )
-    result = await commit(services, command, received.address)
-    assert isinstance(result, PartPut)
-    return call.empty([("ETag", f'"{received.etag}"'), (alg.header, received.checksum)])
-
-
-def _bounded(name: str) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        number = whole_number(text)
-        if number is None or number > INTEGER_MAX:
-            raise S3Error(
-                "InvalidArgument",
-                f"Provided {name} not an integer or within integer range",
-                ArgumentName=name,
-                ArgumentValue=text,
-            )
-        return number
-
-    return parse
-
-
-class ListPartsInput(Input):
-    upload_id: Annotated[str, Query("uploadId")] = ""
-    max_parts: Annotated[int, Query("max-parts", _bounded("max-parts"))] = 1000
-    marker: Annotated[int, Query("part-number-marker", _bounded("part-number-marker"))] = 0
-
-
-@operation("ListParts", "GET", OBJECT, query=("uploadId",), action="s3:ListMultipartUploadParts")
-async def list_parts(call: Call, inp: ListPartsInput) -> Response:
-    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html"""
-    bucket = await call.bucket()
-    upload = await _upload(call, bucket, inp.upload_id)
-    limit = min(inp.max_parts, 1000)
-    parts = await call.services.meta.parts(upload.id, inp.marker, limit + 1)
-    truncated = len(parts) > limit
-    parts = parts[:limit]
-    credential = call.auth.credential
-    name = credential.display_name if credential and credential.account_id == upload.owner else ""
-    owner = element("ID", upload.owner) + element("DisplayName", name)
-    inner = [
-        element("Bucket", bucket.name),
-        element("Key", upload.key.decode("utf-8")),
-        element("UploadId", inp.upload_id),
-        f"<Initiator>{owner}</Initiator><Owner>{owner}</Owner>",
-        element("StorageClass", upload.storage_class),
-        f"<PartNumberMarker>{inp.marker}</PartNumberMarker>",
-        f"<NextPartNumberMarker>{parts[-1].number if parts else 0}</NextPartNumberMarker>",
-        f"<MaxParts>{limit}</MaxParts><IsTruncated>{str(truncated).lower()}</IsTruncated>",
-    ]
-    if upload.checksum_algorithm:
-        inner += [
-            element("ChecksumAlgorithm", upload.checksum_algorithm),
-            element("ChecksumType", upload.checksum_type),
-        ]
-    for part in parts:
-        checksum = (
-            element(f"Checksum{part.checksum_algorithm}", part.checksum)
-            if upload.checksum_algorithm
-            else ""
-        )
-        inner.append(
-            f"<Part><PartNumber>{part.number}</PartNumber>"
-            f"<LastModified>{iso_date(part.modified_ms)}</LastModified>"
-            f"<ETag>&quot;{part.etag}&quot;</ETag>{checksum}<Size>{part.size}</Size></Part>"
-        )
-    return call.xml(xml.document("ListPartsResult", "".join(inner)))
-
-
 def _object_size(text: str) -> int:
     size = whole_number(text)
     if size is None:
@@ -265,8 +147,7 @@ def _object_size(text: str) -> int:
     return size
 
 
-class CompleteMultipartUploadInput(Input):
-    upload_id: Annotated[str, Query("uploadId")] = ""
+class CompleteMultipartUploadInput(UploadInput):
     checksum_type: Annotated[str, Header("x-amz-checksum-type", _checksum_type)] = ""
     size: Annotated[int, Header("x-amz-mp-object-size", _object_size)] = -1
     if_match: Annotated[str, Header("if-match", wanted_etag)] = ""
@@ -296,27 +177,61 @@ async def complete_multipart_upload(call: Call, inp: CompleteMultipartUploadInpu
     expected = {a.name: request_headers.pop(a.header, "") for a in ALGORITHMS.values()}
     body = await read_document(call.request, call.auth, XML_BODY_BYTES_MAX)
     bucket = await call.bucket()
-    upload = await _upload(call, bucket, inp.upload_id)
     named = _named_parts(body)
     conditions = write_conditions(inp.if_match, inp.if_none_match)
-    if inp.checksum_type and upload.checksum_type and inp.checksum_type != upload.checksum_type:
-        raise S3Error(
-            "InvalidRequest",
-            f"The upload was created using the {upload.checksum_type} checksum mode. The complete "
-            "request must use the same checksum mode.",
-        )
+    return await answer_in_time(
+        call.request, _complete(call, inp, bucket, named, expected, conditions)
+    )
+
+
+async def _complete(
+    call: Call,
+    inp: CompleteMultipartUploadInput,
+    bucket: Bucket,
+    named: list[_Named],
+    expected: dict[str, str],
+    conditions: Conditions | None,
+) -> Response:
+    meta = call.services.meta
     for _ in range(COMPLETE_ATTEMPTS_MAX):
-        chosen = _choose(named, await call.services.meta.parts(upload.id))
+        try:
+            upload = await find_upload(call, bucket, inp.upload_id)
+        except S3Error:
+            version = await _completed_before(call, bucket, inp.upload_id, named)
+            if version is None:
+                raise
+            return _completed(call, bucket, version)
+        if inp.checksum_type and upload.checksum_type and inp.checksum_type != upload.checksum_type:
+            raise S3Error(
+                "InvalidRequest",
+                f"The upload was created using the {upload.checksum_type} checksum mode. The "
+                "complete request must use the same checksum mode.",
+            )
+        chosen = _choose(named, await meta.parts(upload.id))
         command = _complete_command(bucket, upload, chosen, inp.size, expected)
         if conditions is not None:
             command = msgspec.structs.replace(command, conditions=conditions)
-        result = await call.services.meta.submit(command)
+        result = await meta.submit(command)
         if isinstance(result, ObjectPut):
-            return call.xml(_completed(call, bucket, command))
+            return _completed(call, bucket, command, result)
         assert isinstance(result, Refused)
-        if result.code != "PartsChanged":
+        if result.code not in ("PartsChanged", "NoSuchUpload"):
             raise refusal(result)
     raise S3Error("ServiceUnavailable", "The parts keep changing. Please try again.")
+
+
+async def _completed_before(
+    call: Call, bucket: Bucket, upload_id: str, named: list[_Named]
+) -> ObjectVersion | None:
+    """The version that this upload became, when it is current and of these very parts: a client that
+    lost the answer asks again, and gets it again."""
+    decoded = decode_upload_id(upload_id)
+    found = await call.services.meta.find(bucket.id, call.key)
+    if decoded is None or found is None or found.version.parts_id != decoded[0]:
+        return None
+    parts = await call.services.meta.parts(found.version.parts_id)
+    same = [(part.number, part.etag) for part in parts] == [(p.number, p.etag) for p in named]
+    return found.version if same else None
 
 
 def _named_parts(body: bytes) -> list[_Named]:
@@ -337,7 +252,7 @@ def _named_part(entry: ElementTree.Element) -> _Named:
     if number is None or etag is None or whole_number(number.strip()) is None:
         raise S3Error("MalformedXML")
     checksums = {name: value for name in ALGORITHMS if (value := text_of(entry, f"Checksum{name}"))}
-    return _Named(_part_number(number.strip()), bare_etag(etag), checksums)
+    return _Named(part_number(number.strip()), bare_etag(etag), checksums)
 
 
 def _choose(named: list[_Named], stored: list[Part]) -> list[Part]:
@@ -414,34 +329,38 @@ def _whole_checksum(upload: Upload, parts: list[Part]) -> tuple[str, str, str]:
     return alg.name, FULL_OBJECT, joined(alg, list(zip(digests, sizes, strict=True)))
 
 
-def _completed(call: Call, bucket: Bucket, command: CompleteUpload) -> bytes:
+def _completed(
+    call: Call,
+    bucket: Bucket,
+    made: CompleteUpload | ObjectVersion,
+    result: ObjectPut | None = None,
+) -> Response:
+    """`made`: what the upload became, by this request (`result`) or by one before it."""
     key = call.key.decode("utf-8")
     scheme = "https" if call.request.secure else "http"
     host = call.request.headers.get("host", "")
-    checksum = ""
-    if command.checksum:
-        checksum = element(f"Checksum{command.checksum_algorithm}", command.checksum) + element(
-            "ChecksumType", command.checksum_type
+    response = call.xml(
+        xml.document(
+            "CompleteMultipartUploadResult",
+            element("Location", f"{scheme}://{host}{call.request.path}")
+            + element("Bucket", bucket.name)
+            + element("Key", key)
+            + element("ETag", f'"{made.etag}"')
+            + checksum_elements(made.checksum_algorithm, made.checksum_type, made.checksum),
         )
-    return xml.document(
-        "CompleteMultipartUploadResult",
-        element("Location", f"{scheme}://{host}{call.request.path}")
-        + element("Bucket", bucket.name)
-        + element("Key", key)
-        + element("ETag", f'"{command.etag}"')
-        + checksum,
     )
-
-
-class AbortMultipartUploadInput(Input):
-    upload_id: Annotated[str, Query("uploadId")] = ""
+    if bucket.versioning:
+        version = made if isinstance(made, ObjectVersion) else result
+        assert version is not None
+        response.headers.append(version_header(version.seq, version.is_null))
+    return response
 
 
 @operation("AbortMultipartUpload", "DELETE", OBJECT, query=("uploadId",), status=204)
-async def abort_multipart_upload(call: Call, inp: AbortMultipartUploadInput) -> Response:
+async def abort_multipart_upload(call: Call, inp: UploadInput) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html"""
     bucket = await call.bucket()
-    upload = await _upload(call, bucket, inp.upload_id)
+    upload = await find_upload(call, bucket, inp.upload_id)
     result = await call.services.meta.submit(AbortUpload(bucket.id, upload.id))
     if isinstance(result, Refused):
         raise refusal(result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -26,9 +26,17 @@ from holdfast.s3.call import Call, Services
 from holdfast.s3.checksums import FULL_OBJECT, HEADERS, encode_digest
 from holdfast.s3.conditions import create_only, wanted_etag
 from holdfast.s3.errors import S3Error
-from holdfast.s3.metadata import check_user_metadata, storage_class, system_metadata
+from holdfast.s3.metadata import (
+    check_user_metadata,
+    redirect_location,
+    storage_class,
+    system_metadata,
+)
+from holdfast.s3.object_lock import legal_hold, lock_mode, lock_of, retain_until
 from holdfast.s3.operation import OBJECT, Header, HeaderPrefix, Input, operation
 from holdfast.s3.payload import Payload
+from holdfast.s3.render import version_header
+from holdfast.s3.tags import parse_tag_header
 
 _log = logging.getLogger("holdfast.s3")
 
@@ -116,6 +124,8 @@ def refusal(result: Refused) -> S3Error:
         return S3Error("InsufficientStorage")
     if result.code in ("StaleContent", "ContentGone", "PartsChanged"):
         return S3Error("ServiceUnavailable", "The content changed meanwhile. Please try again.")
+    if result.code == "AccessDenied":
+        return S3Error("AccessDenied", "Access Denied because object protected by object lock.")
     return S3Error(result.code)
 
 
@@ -124,6 +134,11 @@ class ObjectMetadataInput(Input):
 
     storage_class: Annotated[str, Header("x-amz-storage-class", storage_class)] = "STANDARD"
     metadata: Annotated[dict[str, str], HeaderPrefix("x-amz-meta-")] = {}
+    redirect: Annotated[str, Header("x-amz-website-redirect-location", redirect_location)] = ""
+    tags: Annotated[dict[str, str], Header("x-amz-tagging", parse_tag_header)] = {}
+    lock_mode: Annotated[str, Header("x-amz-object-lock-mode", lock_mode)] = ""
+    until_ms: Annotated[int, Header("x-amz-object-lock-retain-until-date", retain_until)] = 0
+    hold: Annotated[bool | None, Header("x-amz-object-lock-legal-hold", legal_hold)] = None
 
 
 class PutObjectInput(ObjectMetadataInput):
@@ -140,14 +155,46 @@ def write_conditions(if_match: str, if_none_match: str) -> Conditions | None:
     return Conditions(if_match=if_match, if_none_match=if_none_match)
 
 
+async def further_fields(
+    call: Call, bucket: Bucket, inp: ObjectMetadataInput
+) -> dict[str, Any] | None:
+    """What a command that makes an object gets beside the usual; None for nothing."""
+    fields: dict[str, Any] = {}
+    if inp.tags:
+        fields["tags"] = inp.tags
+    if bucket.object_lock or inp.lock_mode or inp.until_ms or inp.hold is not None:
+        lock = await lock_of(call, bucket, inp.lock_mode, inp.until_ms, inp.hold)
+        fields.update(
+            lock_mode=lock.mode, retain_until_ms=lock.until_ms, legal_hold=lock.legal_hold
+        )
+    return fields or None
+
+
+def _check_integrity(inp: PutObjectInput, payload: Payload) -> None:
+    """What is retained must have arrived whole: S3 wants a digest of it. Raises InvalidRequest."""
+    promised = payload.algorithm is not None or payload.content_md5 is not None
+    if (inp.lock_mode or inp.hold) and not promised:
+        raise S3Error(
+            "InvalidRequest",
+            "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with "
+            "Object Lock parameters",
+        )
+
+
 @operation("PutObject", "PUT", OBJECT, takes=HEADERS)
-async def put_object(call: Call, inp: PutObjectInput) -> Response:
+async def put_object(
+    call: Call, inp: PutObjectInput, payload: Payload | None = None
+) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html"""
     services = call.services
     bucket = await call.bucket()
     check_user_metadata(inp.metadata)
     conditions = write_conditions(inp.if_match, inp.if_none_match)
-    payload = Payload(call.request, call.auth, PUT_BYTES_MAX)
+    further = await further_fields(call, bucket, inp)
+    if payload is None:
+        payload = Payload(call.request, call.auth, PUT_BYTES_MAX)
+    if further is not None:
+        _check_integrity(inp, payload)
     received = await receive(services, payload, bucket, services.inline_bytes_max)
     alg = payload.stored_algorithm
     command = PutObject(
@@ -164,13 +211,17 @@ async def put_object(call: Call, inp: PutObjectInput) -> Response:
         system_metadata(call.request.headers),
         inp.metadata,
     )
+    if further is not None:
+        command = msgspec.structs.replace(command, **further)
     if conditions is not None:
         command = msgspec.structs.replace(command, conditions=conditions)
-    await commit(services, command, received.address)
-    return call.empty(
-        [
-            ("ETag", f'"{received.etag}"'),
-            (alg.header, received.checksum),
-            ("x-amz-checksum-type", FULL_OBJECT),
-        ]
-    )
+    result = await commit(services, command, received.address)
+    assert isinstance(result, ObjectPut)
+    headers = [
+        ("ETag", f'"{received.etag}"'),
+        (alg.header, received.checksum),
+        ("x-amz-checksum-type", FULL_OBJECT),
+    ]
+    if bucket.versioning:
+        headers.append(version_header(result.seq, result.is_null))
+    return call.empty(headers)
