@@ -59,10 +59,6 @@ ERRORS: dict[str, ErrorKind] = {
     "IncompleteBody": ErrorKind(
         400, "You did not provide the number of bytes specified by the Content-Length HTTP header."
     ),
-    "IncorrectNumberOfFilesInPostRequest": ErrorKind(
-        400,
-        "POST requires exactly one file upload per request.",
-    ),
     "InsufficientStorage": ErrorKind(
         507, "The disk of the server is full. Reads, listings and deletes go on; free some space."
     ),
@@ -201,11 +197,6 @@ ERRORS: dict[str, ErrorKind] = {
     "SlowDown": ErrorKind(503, "Please reduce your request rate."),
     "TooManyBuckets": ErrorKind(400, "You have attempted to create more buckets than allowed"),
     "UnexpectedContent": ErrorKind(400, "This request contains unsupported content."),
-    "UserKeyMustBeSpecified": ErrorKind(
-        400,
-        "The bucket POST must contain the specified field name. If it is specified, "
-        "please check the order of the fields.",
-    ),
     "XAmzContentChecksumMismatch": ErrorKind(
         400, "The provided checksum does not match what was computed."
     ),

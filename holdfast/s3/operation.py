@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import typing
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -82,6 +82,7 @@ def _params(input_type: type[Input]) -> Params:
 
 
 OperationHandler = Callable[["Call", Any], Awaitable[Response]]
+H = TypeVar("H", bound=OperationHandler)
 
 
 class Operation:
@@ -89,6 +90,7 @@ class Operation:
 
     __slots__ = (
         "action",
+        "authorizes",
         "handler",
         "header",
         "input_type",
@@ -112,6 +114,7 @@ class Operation:
         action: str = "",
         status: int = 200,
         takes: frozenset[str] = frozenset(),
+        authorizes: bool = False,
         input_type: type[Input] = Input,
         handler: OperationHandler | None = None,
     ) -> None:
@@ -127,6 +130,8 @@ class Operation:
         self.status = status
         #: headers that the operation reads itself, beside those that its input binds
         self.takes = takes
+        #: it learns only from the body who asks and for what, and checks that itself
+        self.authorizes = authorizes
         self.input_type = input_type
         self.params = _params(input_type)
         self.handler = handler
@@ -153,10 +158,11 @@ def operation(
     action: str = "",
     status: int = 200,
     takes: frozenset[str] = frozenset(),
-) -> Callable[[OperationHandler], OperationHandler]:
+    authorizes: bool = False,
+) -> Callable[[H], H]:
     """Declare the decorated coroutine function as S3's operation `name`."""
 
-    def declare(handler: OperationHandler) -> OperationHandler:
+    def declare(handler: H) -> H:
         hints = typing.get_type_hints(handler, localns={"Call": Any})
         register(
             Operation(
@@ -168,6 +174,7 @@ def operation(
                 action=action,
                 status=status,
                 takes=takes,
+                authorizes=authorizes,
                 input_type=hints["inp"],
                 handler=handler,
             )
