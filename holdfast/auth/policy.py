@@ -106,6 +106,19 @@ class Policy(NamedTuple):
                 verdict = Verdict.ALLOW
         return verdict
 
+    def keys(self) -> frozenset[str]:
+        """The condition keys, in lower case, that its evaluation may ask for."""
+        found: set[str] = set()
+        for statement in self.statements:
+            globs: list[object] = [*statement.resources]
+            for condition in statement.conditions:
+                found.add(condition.key)
+                globs += condition.wanted
+            for glob in globs:
+                if isinstance(glob, Glob):
+                    found |= glob.variables()
+        return frozenset(found)
+
     def is_public(self) -> bool:
         """Whether it lets in everybody, by AWS's meaning of public: an Allow whose principal is not
         fixed, and which no condition restricts to fixed values of the keys that AWS names.

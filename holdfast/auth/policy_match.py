@@ -63,6 +63,10 @@ class Glob:
         """Whether it means one value: no wildcard, no variable."""
         return self._plain is not None
 
+    def variables(self) -> frozenset[str]:
+        """The condition keys that it stands for, in lower case."""
+        return frozenset(text for is_variable, text, _ in self._pieces if is_variable and text)
+
     def _expand(self, context: Context, wildcards: bool) -> list[str] | None:
         tokens: list[str] = []
         for is_variable, text, default in self._pieces:

@@ -67,6 +67,14 @@ ERRORS: dict[str, ErrorKind] = {
         403, "The AWS Access Key Id you provided does not exist in our records."
     ),
     "InvalidArgument": ErrorKind(400, "Invalid Argument"),
+    "InvalidBucketAclWithBlockPublicAccessError": ErrorKind(
+        400,
+        "Bucket cannot have public ACLs set with BlockPublicAccess enabled",
+    ),
+    "InvalidBucketAclWithObjectOwnership": ErrorKind(
+        400,
+        "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+    ),
     "InvalidBucketName": ErrorKind(400, "The specified bucket is not valid."),
     "InvalidBucketState": ErrorKind(
         409, "The request is not valid with the current state of the bucket."
@@ -112,9 +120,17 @@ ERRORS: dict[str, ErrorKind] = {
     "InvalidToken": ErrorKind(400, "The provided token is malformed or otherwise not valid."),
     "InvalidURI": ErrorKind(400, "Couldn't parse the specified URI."),
     "KeyTooLongError": ErrorKind(400, "Your key is too long"),
+    "MalformedACLError": ErrorKind(
+        400,
+        "The XML you provided was not well-formed or did not validate against our published schema",
+    ),
     "MalformedPOSTRequest": ErrorKind(
         400,
         "The body of your POST request is not well-formed multipart/form-data.",
+    ),
+    "MalformedPolicy": ErrorKind(
+        400,
+        "Policies must be valid JSON and the first byte must be '{'",
     ),
     "MalformedTrailerError": ErrorKind(
         400,
@@ -141,12 +157,20 @@ ERRORS: dict[str, ErrorKind] = {
     "MissingRequestBodyError": ErrorKind(400, "Request body is empty."),
     "MissingSecurityHeader": ErrorKind(400, "Your request was missing a required header"),
     "NoSuchBucket": ErrorKind(404, "The specified bucket does not exist"),
+    "NoSuchBucketPolicy": ErrorKind(
+        404,
+        "The bucket policy does not exist",
+    ),
     "NoSuchCORSConfiguration": ErrorKind(404, "The CORS configuration does not exist"),
     "NoSuchConfiguration": ErrorKind(404, "The specified configuration does not exist."),
     "NoSuchKey": ErrorKind(404, "The specified key does not exist."),
     "NoSuchLifecycleConfiguration": ErrorKind(404, "The lifecycle configuration does not exist"),
     "NoSuchObjectLockConfiguration": ErrorKind(
         404, "The specified object does not have a ObjectLock configuration"
+    ),
+    "NoSuchPublicAccessBlockConfiguration": ErrorKind(
+        404,
+        "The public access block configuration was not found",
     ),
     "NoSuchTagSet": ErrorKind(404, "The TagSet does not exist"),
     "NoSuchUpload": ErrorKind(
@@ -165,6 +189,10 @@ ERRORS: dict[str, ErrorKind] = {
     "NotModified": ErrorKind(304, "Not Modified"),
     "ObjectLockConfigurationNotFoundError": ErrorKind(
         404, "Object Lock configuration does not exist for this bucket"
+    ),
+    "OwnershipControlsNotFoundError": ErrorKind(
+        404,
+        "The bucket ownership controls were not found",
     ),
     "PreconditionFailed": ErrorKind(
         412, "At least one of the pre-conditions you specified did not hold"
@@ -197,6 +225,10 @@ ERRORS: dict[str, ErrorKind] = {
     "SlowDown": ErrorKind(503, "Please reduce your request rate."),
     "TooManyBuckets": ErrorKind(400, "You have attempted to create more buckets than allowed"),
     "UnexpectedContent": ErrorKind(400, "This request contains unsupported content."),
+    "UnresolvableGrantByEmailAddress": ErrorKind(
+        400,
+        "The e-mail address you provided does not match any account on record.",
+    ),
     "XAmzContentChecksumMismatch": ErrorKind(
         400, "The provided checksum does not match what was computed."
     ),

@@ -1,0 +1,1 @@
+"""Accounts: who they are, their access keys, and what names policies may call them by."""
