@@ -48,6 +48,10 @@ class Authenticated(NamedTuple):
     presigned: bool
 
 
+#: a request that offers no authentication, and promises nothing of its payload
+ANONYMOUS = Authenticated(None, PayloadKind.UNSIGNED, None, "", b"", "", "", False)
+
+
 class AuthError(Exception):
     """A request that may not pass. `code` is S3's error code; `fields` are S3's extra elements."""
 

@@ -172,13 +172,16 @@ async def _rules(services: Services, bucket_name: str) -> tuple[Rule, ...] | Non
     return configuration.parsed(KIND, parse_rules)
 
 
-async def response_headers(services: Services, request: Request) -> list[tuple[str, str]]:
-    """What the response to a request with Origin says besides, be it a success or an error."""
+async def response_headers(
+    services: Services, request: Request, bucket_name: str = ""
+) -> list[tuple[str, str]]:
+    """What the response to a request with Origin says besides, be it a success or an error.
+    `bucket_name`: when the target does not name it."""
     try:
-        target = parse_target(
-            request.path, request.query, request.headers.get("host", ""), services.domains
-        )
-        rules = await _rules(services, target.bucket)
+        if not bucket_name:
+            host = request.headers.get("host", "")
+            bucket_name = parse_target(request.path, request.query, host, services.domains).bucket
+        rules = await _rules(services, bucket_name)
     except (S3Error, MetaUnavailable):  # the response says so itself
         return []
     if rules is None:
