@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 import pytest
+from botocore.exceptions import ClientError
 
 from holdfast.s3.errors import S3Error
 from holdfast.s3.tags import parse_tag_document, parse_tag_header, tag_document
+
+from .raw import Raw
 
 
 def document(*pairs: tuple[str, str]) -> bytes:
@@ -104,3 +108,28 @@ def test_malformed_documents(body: bytes) -> None:
     with pytest.raises(S3Error) as refused:
         parse_tag_document(body)
     assert refused.value.code == "MalformedXML"
+
+
+def test_bucket_tagging(s3: Any, raw: Raw, bucket: str) -> None:
+    tags = [{"Key": "b", "Value": "x/y"}, {"Key": "a", "Value": ""}]
+    answer = s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tags})
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 204
+    assert s3.get_bucket_tagging(Bucket=bucket)["TagSet"] == tags
+    # refused whole, the old ones stay
+    for refused in (document(("aws:x", "1")), document(("a", "1"), ("a", "2"))):
+        assert raw("PUT", f"/{bucket}", "tagging", {}, refused).code == "InvalidTag"
+    too_many = document(*((f"k{n}", "v") for n in range(51)))
+    assert raw("PUT", f"/{bucket}", "tagging", {}, too_many).code == "BadRequest"
+    assert raw("PUT", f"/{bucket}", "tagging").code == "MissingRequestBodyError"
+    assert s3.get_bucket_tagging(Bucket=bucket)["TagSet"] == tags
+    s3.delete_bucket_tagging(Bucket=bucket)
+    assert raw("GET", f"/{bucket}", "tagging").code == "NoSuchTagSet"
+
+
+def test_a_bucket_made_anew_has_no_tags(s3: Any, bucket: str) -> None:
+    tags = {"TagSet": [{"Key": "k", "Value": "v"}]}
+    s3.put_bucket_tagging(Bucket=bucket, Tagging=tags)
+    s3.delete_bucket(Bucket=bucket)
+    s3.create_bucket(Bucket=bucket)
+    with pytest.raises(ClientError):
+        s3.get_bucket_tagging(Bucket=bucket)
