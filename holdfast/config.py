@@ -179,6 +179,9 @@ class Settings:
     domain: tuple[str, ...] = _row(
         "list", (), "Domain for virtual-host style: BUCKET.DOMAIN names the bucket."
     )
+    website_domain: tuple[str, ...] = _row(
+        "list", (), "Domain for websites: BUCKET.DOMAIN serves the bucket as a web server does."
+    )
     tls_cert: str = _row(
         "text", "", "Certificate chain, PEM. With tls_key, every TCP address speaks TLS; "
         "read again when the files change.",
@@ -206,6 +209,10 @@ class Settings:
     connections_max: int = _row(
         "integer", 10_000, "Open connections of one worker; beyond it clients get 503.", minimum=1
     )
+    server_log_seconds: float = _row(
+        "seconds", 300.0, "Time after which S3 server access logs are written to their bucket.",
+        minimum=0.05,
+    )  # fmt: skip
     idle_seconds: float = _row(
         "seconds", 75.0, "Time a connection is kept open between two requests.", minimum=0.1
     )
@@ -220,6 +227,15 @@ class Settings:
     )
     inline_bytes_max: int = _row(
         "bytes", 32768, "Content up to this size is kept in the database.", maximum=1 << 20
+    )
+    default_object_ownership: str = _row(
+        "choice",
+        "BucketOwnerEnforced",
+        "Object ownership of new buckets. BucketOwnerEnforced switches ACLs off.",
+        choices=("BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter"),
+    )
+    default_public_access_block: bool = _row(
+        "switch", True, "Whether new buckets begin with all public access blocked."
     )
     reserve_bytes: int = _row(
         "bytes", 64 << 20, "Disk space kept in reserve, so that a full disk can still delete.",
@@ -358,6 +374,8 @@ def _check_together(settings: Settings) -> None:
     for one, other in (("tls_cert", "tls_key"), ("access_key", "secret_key")):
         if bool(getattr(settings, one)) != bool(getattr(settings, other)):
             raise ConfigError(f"{one} and {other} must be set together")
+    if same := sorted({*settings.domain} & {*settings.website_domain}):
+        raise ConfigError(f"{same[0]} can't be both a domain and a website_domain")
     if settings.access_key and not 3 <= len(settings.access_key) <= 128:
         raise ConfigError("access_key must have 3 to 128 characters")
     if set(settings.access_key) & set("/,= \t"):

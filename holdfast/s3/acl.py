@@ -20,7 +20,18 @@ from holdfast.s3.call import Call, Services
 from holdfast.s3.configuration import Configuration
 from holdfast.s3.errors import S3Error
 from holdfast.s3.operation import Header, Input
-from holdfast.s3.ownership import ENFORCED, PREFERRED, object_ownership, public_access_block
+from holdfast.s3.ownership import (
+    BLOCK_KIND,
+    BLOCK_REMOVED,
+    ENFORCED,
+    OWNERSHIP_KIND,
+    OWNERSHIP_REMOVED,
+    PREFERRED,
+    WRITER,
+    encode_block,
+    object_ownership,
+    public_access_block,
+)
 from holdfast.s3.xml import element
 
 #: the kind of the document that holds a bucket's ACL
@@ -59,33 +70,40 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
     group: str = ""
 
 
+def _canned_name(text: str) -> str:
+    if text not in _GROUP_GRANTS:
+        raise S3Error("InvalidArgument", ArgumentName="x-amz-acl", ArgumentValue=text)
+    return text
+
+
+def _grantees(text: str) -> str:
+    if not text.strip():
+        raise S3Error("InvalidArgument", "A grant without a grantee.")
+    return text
+
+
 class AclInput(Input):
     """The headers that give a new bucket, object or upload its ACL, or replace one."""
 
-    acl: Annotated[str, Header("x-amz-acl")] = ""
-    grant_full_control: Annotated[str, Header("x-amz-grant-full-control")] = ""
-    grant_read: Annotated[str, Header("x-amz-grant-read")] = ""
-    grant_read_acp: Annotated[str, Header("x-amz-grant-read-acp")] = ""
-    grant_write: Annotated[str, Header("x-amz-grant-write")] = ""
-    grant_write_acp: Annotated[str, Header("x-amz-grant-write-acp")] = ""
+    acl: Annotated[str, Header("x-amz-acl", _canned_name)] = ""
+    grant_full_control: Annotated[str, Header("x-amz-grant-full-control", _grantees)] = ""
+    grant_read: Annotated[str, Header("x-amz-grant-read", _grantees)] = ""
+    grant_read_acp: Annotated[str, Header("x-amz-grant-read-acp", _grantees)] = ""
+    grant_write: Annotated[str, Header("x-amz-grant-write", _grantees)] = ""
+    grant_write_acp: Annotated[str, Header("x-amz-grant-write-acp", _grantees)] = ""
 
     def header_grants(self) -> list[tuple[str, str]]:
         """(permission, header) of the grant headers that were sent."""
-        return [
-            (permission, text)
-            for permission, text in zip(
-                PERMISSIONS,
-                (
-                    self.grant_full_control,
-                    self.grant_read,
-                    self.grant_read_acp,
-                    self.grant_write,
-                    self.grant_write_acp,
-                ),
-                strict=True,
-            )
-            if text
-        ]
+        sent = (
+            self.grant_full_control,
+            self.grant_read,
+            self.grant_read_acp,
+            self.grant_write,
+            self.grant_write_acp,
+        )
+        if not any(sent):
+            return []
+        return [pair for pair in zip(PERMISSIONS, sent, strict=True) if pair[1]]
 
 
 # --- what is kept ----------------------------------------------------------------------------
@@ -144,15 +162,53 @@ async def object_access(call: Call, bucket: Bucket, inp: AclInput) -> tuple[str,
     owner = writer
     if ownership == ENFORCED or (ownership == PREFERRED and inp.acl == "bucket-owner-full-control"):
         owner = bucket.owner
+    if ownership == ENFORCED:
+        await _check_enforced(call, inp, owner)
+        return owner, b""
     acl = await acl_from_headers(call, inp, owner, bucket.owner)
     if acl is None:
         return owner, b""
-    if ownership == ENFORCED:
-        if decode_acl(owner, acl) != [Grant("FULL_CONTROL", owner)] or inp.acl == "private":
-            raise S3Error("AccessControlListNotSupported")
-        return owner, b""
     check_public(configuration, decode_acl(owner, acl))
     return owner, acl
+
+
+async def _check_enforced(call: Call, inp: AclInput, owner: str) -> None:
+    """Where ACLs are switched off, a request may only say what is so anyhow."""
+    if inp.acl == "bucket-owner-full-control" and not inp.header_grants():
+        return
+    try:
+        acl = await acl_from_headers(call, inp, owner, owner)
+    except S3Error:
+        acl = msgspec.json.encode([])
+    if acl is not None and (acl or inp.acl):
+        raise S3Error("AccessControlListNotSupported")
+
+
+async def new_bucket_documents(call: Call, inp: AclInput, ownership: str) -> dict[str, bytes]:
+    """The documents by kind that a bucket begins with, as its headers and the server's defaults
+    say. `ownership`: x-amz-object-ownership, "" when absent.
+
+    Raises InvalidBucketAclWithObjectOwnership, InvalidBucketAclWithBlockPublicAccessError and what
+    `acl_from_headers` raises.
+    """
+    defaults = call.services.new_buckets
+    documents: dict[str, bytes] = {}
+    chosen = ownership or defaults.ownership
+    if chosen != ENFORCED:
+        # the oldest default is that of buckets without ownership controls
+        documents[OWNERSHIP_KIND] = (
+            chosen.encode("ascii") if ownership or chosen != WRITER else OWNERSHIP_REMOVED
+        )
+    if not defaults.block_public:
+        documents[BLOCK_KIND] = encode_block(BLOCK_REMOVED)
+    acl = await acl_from_headers(call, inp, call.account_id, "")
+    if acl:
+        if chosen == ENFORCED:
+            raise S3Error("InvalidBucketAclWithObjectOwnership")
+        if defaults.block_public and is_public(decode_acl(call.account_id, acl)):
+            raise S3Error("InvalidBucketAclWithBlockPublicAccessError")
+        documents[KIND] = acl
+    return documents
 
 
 async def acl_from_headers(
@@ -187,7 +243,7 @@ async def acl_from_headers(
 
 
 def _canned(name: str, owner: str, bucket_owner: str) -> list[Grant]:
-    if name not in _GROUP_GRANTS or (name == "log-delivery-write" and bucket_owner):
+    if name == "log-delivery-write" and bucket_owner:
         raise S3Error("InvalidArgument", ArgumentName="x-amz-acl", ArgumentValue=name)
     grants = [Grant(permission, group=group) for group, permission in _GROUP_GRANTS[name]]
     grants.append(Grant("FULL_CONTROL", owner))

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from holdfast.auth.identity import Credential, CredentialLookup
+from holdfast.auth.identity import Credential
 from holdfast.config import Settings
 
 FORMAT_VERSION = 1
@@ -100,11 +100,6 @@ class DataDirectory:
         """The root account. Its id comes from the store's, so it outlives a change of keys."""
         account_id = hashlib.sha256(b"holdfast root " + self.store_id.encode()).hexdigest()
         return Credential(keys.access_key, keys.secret_key, account_id, "root", True)
-
-
-def credential_lookup(root: Credential) -> CredentialLookup:
-    """The lookup for a store whose only account is root."""
-    return {root.access_key: root}.get
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:

@@ -19,12 +19,15 @@ from holdfast.blobs.contract import BlobStore
 from holdfast.config import Settings
 from holdfast.http.limits import Limits
 from holdfast.http.server import HttpServer
+from holdfast.iam.directory import Directory
 from holdfast.s3.call import Services
 from holdfast.s3.leases import ReadLeases
+from holdfast.s3.ownership import Defaults
 from holdfast.s3.pipeline import make_handler
 from holdfast.s3.render import protocol_error_response
+from holdfast.s3.server_log import ServerLog
 from holdfast.server import tls
-from holdfast.server.data import DataDirectory, credential_lookup
+from holdfast.server.data import DataDirectory
 from holdfast.server.health import Health, with_health
 from holdfast.server.leases import OldestReads
 from holdfast.server.listeners import BACKLOG, Listener
@@ -74,6 +77,7 @@ class Gateway:
         self._access_log: AccessLog | None = None
         self._store: WorkerStore | None = None
         self._http: HttpServer | None = None
+        self._server_log: ServerLog | None = None
 
     async def start(self) -> None:
         """Serve this worker's sockets. Raises OSError."""
@@ -83,18 +87,23 @@ class Gateway:
         services = Services(
             meta=store.meta,
             blobs=site.blobs,
-            lookup=credential_lookup(site.root),
+            directory=Directory(store.meta, site.root),
             now=time.time,
             region=settings.region,
             domains=settings.domain,
+            website_domains=settings.website_domain,
             inline_bytes_max=settings.inline_bytes_max,
+            new_buckets=Defaults(
+                settings.default_object_ownership, settings.default_public_access_block
+            ),
             leases=ReadLeases(partial(site.leases.publish, self._worker)),
         )
         if settings.access_log:
             self._access_log = AccessLog(settings.access_log, settings.log_format == "json", loop)
+        self._server_log = ServerLog(services, settings.server_log_seconds)
         health = Health(site.data.path, store.ping)
         self._http = HttpServer(
-            with_health(make_handler(services), health),
+            with_health(make_handler(services, self._server_log), health),
             Limits(
                 connections_max=settings.connections_max,
                 idle_seconds=settings.idle_seconds,
@@ -149,6 +158,8 @@ class Gateway:
             self._poll.cancel()
         if self._http is not None:
             await self._http.drain(grace_seconds)
+        if self._server_log is not None:
+            await self._server_log.close()
         if self._access_log is not None:
             await self._access_log.close()
         if self._store is not None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlencode, urlsplit
 
-from holdfast.auth.identity import Authenticated, PayloadKind
+from holdfast.auth.identity import ANONYMOUS, Authenticated
 from holdfast.auth.post_policy import PostPolicy, authenticate_form, check_form, parse_policy
 from holdfast.http.message import Request, Response
+from holdfast.s3.authorize import authenticated, authorize
 from holdfast.s3.bind import bind
 from holdfast.s3.call import Call
 from holdfast.s3.errors import S3Error
@@ -18,7 +19,6 @@ from holdfast.s3.names import check_key
 from holdfast.s3.operation import BUCKET, OPERATIONS, Input, operation
 from holdfast.s3.ops.write import PUT_BYTES_MAX, PutObjectInput, put_object
 from holdfast.s3.payload import Payload
-from holdfast.s3.pipeline import authorize
 from holdfast.s3.post_form import PRE_DATA_BYTES_MAX, PostForm, form_boundary
 from holdfast.s3.render import SYSTEM_HEADERS
 from holdfast.s3.tags import parse_tag_document
@@ -87,7 +87,10 @@ async def post_object(call: Call, inp: Input) -> Response:
     }
     fields["bucket"] = bucket.name
     services = call.services
-    credential = authenticate_form(fields, region=services.region, lookup=services.lookup)
+    credential = await authenticated(
+        services,
+        lambda lookup: authenticate_form(fields, region=services.region, lookup=lookup),
+    )
     policy = None
     if "policy" in fields:
         policy = parse_policy(fields["policy"])
@@ -110,9 +113,9 @@ async def post_object(call: Call, inp: Input) -> Response:
         request.received_at,
         request.id,
     )
-    auth = Authenticated(credential, PayloadKind.UNSIGNED, None, "", b"", "", "", False)
+    auth = ANONYMOUS._replace(credential=credential)
     put_call = Call(put_request, services, put, bucket.name, key, {}, auth)
-    authorize(put, auth)
+    await authorize(put_call)
     put_input = bind(put, headers, {})
     assert isinstance(put_input, PutObjectInput)
     done = await put_object(put_call, put_input, FormPayload(put_request, auth, policy))
