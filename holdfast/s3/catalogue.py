@@ -22,7 +22,6 @@ _UNIMPLEMENTED: tuple[tuple[str, str, Level, tuple[str, ...], str], ...] = (
             ("IntelligentTieringConfiguration", "intelligent-tiering", "p"),
             ("InventoryConfiguration", "inventory", "p"),
             ("LifecycleConfiguration", "lifecycle", "p"),
-            ("Logging", "logging", "gp"),
             ("MetricsConfiguration", "metrics", "p"),
             ("NotificationConfiguration", "notification", "p"),
             ("OwnershipControls", "ownershipControls", "gpd"),
@@ -30,7 +29,6 @@ _UNIMPLEMENTED: tuple[tuple[str, str, Level, tuple[str, ...], str], ...] = (
             ("PolicyStatus", "policyStatus", "g"),
             ("Replication", "replication", "p"),
             ("Versioning", "versioning", "gp"),
-            ("Website", "website", "gpd"),
         )
         for letter, verb, method in (
             ("g", "Get", "GET"),

@@ -7,11 +7,13 @@ from holdfast.s3.ops import (
     cors,
     delete,
     listing,
+    logging_config,
     multipart,
     parts,
     post_object,
     read,
     tagging,
+    website_config,
     write,
 )
 
@@ -22,10 +24,12 @@ __all__ = [
     "cors",
     "delete",
     "listing",
+    "logging_config",
     "multipart",
     "parts",
     "post_object",
     "read",
     "tagging",
+    "website_config",
     "write",
 ]
