@@ -7,69 +7,17 @@ is one line on standard error: status 2 for a wrong setting, 1 for everything el
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from holdfast import __version__
-from holdfast.config import SETTINGS, ConfigError, Effective, Setting, load
+from holdfast.cli.options import Failure, NotDone, load_settings, settings_options
+from holdfast.cli.user import user
+from holdfast.config import SETTINGS
 
 if TYPE_CHECKING:
     from holdfast.maintenance.fsck import FsckReport
-
-Command = Callable[..., Any]
-
-
-class Failure(click.ClickException):
-    """Ends the command with one line that says why."""
-
-    def show(self, file: Any = None) -> None:
-        click.echo(f"holdfast: {self.message}", err=True)
-
-
-class NotDone(Failure):
-    """The command could not even begin: a wrong setting, or nothing to check."""
-
-    exit_code = 2
-
-
-def settings_options(names: frozenset[str] | None = None) -> Callable[[Command], Command]:
-    """The DATA argument, --config and an option for each setting (or only those `names`)."""
-
-    def decorate(command: Command) -> Command:
-        for setting in reversed(SETTINGS):
-            if setting.argument:
-                command = click.argument(setting.name, required=False, metavar="[DATA]")(command)
-            elif setting.flag and (names is None or setting.name in names):
-                command = _option(setting)(command)
-        file = click.option(
-            "--config", "config_file", metavar="FILE", help="TOML file of settings."
-        )
-        return file(command)
-
-    return decorate
-
-
-def _option(setting: Setting) -> Callable[[Command], Command]:
-    default = setting.show(setting.default)
-    text = setting.help + (f" [default: {default}]" if default else "")
-    if setting.kind == "switch":
-        flags = f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"
-        return click.option(flags, setting.name, default=None, help=text)
-    metavar = "|".join(setting.choices) or setting.kind.upper()
-    if setting.kind == "list":
-        return click.option(
-            setting.flag, setting.name, multiple=True, metavar="TEXT", help=text + " Repeatable."
-        )
-    return click.option(setting.flag, setting.name, default=None, metavar=metavar, help=text)
-
-
-def _load(config_file: str | None, flags: dict[str, object]) -> Effective:
-    try:
-        return load(flags, config_file=config_file)
-    except ConfigError as error:
-        raise NotDone(str(error)) from None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -82,7 +30,7 @@ def main() -> None:
 @settings_options()
 def serve(config_file: str | None, **flags: object) -> None:
     """Serve the S3 API from the directory DATA, which is made when it is not there."""
-    settings = _load(config_file, flags).settings
+    settings = load_settings(config_file, flags).settings
     from functools import partial
 
     from holdfast.server import logs, welcome
@@ -104,7 +52,7 @@ def serve(config_file: str | None, **flags: object) -> None:
 @settings_options()
 def config(config_file: str | None, as_json: bool, **flags: object) -> None:
     """Print the effective settings and where each came from. Secrets are masked."""
-    settings, origins = _load(config_file, flags)
+    settings, origins = load_settings(config_file, flags)
     rows = [(s.name, s.show(getattr(settings, s.name)), origins[s.name]) for s in SETTINGS]
     if as_json:
         import json
@@ -133,7 +81,7 @@ def fsck(
     config_file: str | None, content: bool, reclaim: bool, as_json: bool, **flags: object
 ) -> None:
     """Check what DATA holds; no server may run. Status 0: no damage; 1: damage; 2: not checked."""
-    settings = _load(config_file, flags).settings
+    settings = load_settings(config_file, flags).settings
     import asyncio
     import json
 
@@ -157,6 +105,9 @@ def fsck(
 
 def _progress(blobs: int, bytes_read: int) -> None:
     click.echo(f"\r\x1b[K{blobs} blobs, {bytes_read} bytes", nl=False, err=True)
+
+
+main.add_command(user)
 
 
 @main.command()

@@ -98,8 +98,24 @@ class DataDirectory:
 
     def root_credential(self, keys: RootKeys) -> Credential:
         """The root account. Its id comes from the store's, so it outlives a change of keys."""
-        account_id = hashlib.sha256(b"holdfast root " + self.store_id.encode()).hexdigest()
-        return Credential(keys.access_key, keys.secret_key, account_id, "root", True)
+        return Credential(
+            keys.access_key, keys.secret_key, root_account_id(self.store_id), "root", True
+        )
+
+
+def root_account_id(store_id: str) -> str:
+    return hashlib.sha256(b"holdfast root " + store_id.encode()).hexdigest()
+
+
+def read_store_id(root: Path) -> str:
+    """Of a DATA directory that somebody else has locked. Raises DataError."""
+    return _read_or_make_format(root, create=False)
+
+
+def kept_access_key(root: Path) -> str:
+    """The root access key kept in DATA, "" for none. Raises DataError."""
+    path = root / KEYS_FILE
+    return _read_keys(path).access_key if path.exists() else ""
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:

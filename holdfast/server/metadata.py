@@ -26,6 +26,8 @@ from holdfast.meta.sqlite.store import SqliteMetaStore
 from holdfast.server.data import DataError, sync_directory
 
 BACKLOG = 128
+DATABASE = "holdfast.db"
+SOCKET = "commit.sock"
 #: sun_path, less its NUL
 SOCKET_PATH_BYTES_MAX = 107
 #: a long WAL is recovered first
@@ -51,21 +53,22 @@ class Metadata:
     def __init__(self, data: Path, settings: Settings) -> None:
         """Raises OSError, and DataError when the database is lost."""
         self._settings = settings
-        self._path = data / "meta" / "holdfast.db"
+        self._path = data / "meta" / DATABASE
         run = data / "run"
         for directory in (self._path.parent, run):
             directory.mkdir(mode=0o700, exist_ok=True)
             directory.chmod(0o700)
         sync_directory(data)
         _check_present(self._path, data / "buckets")
+        _keep_private(self._path)
         self._counters = Counters.anonymous()
         #: set by a committer in a thread of this process that ended before it opened the database
         self.committer_failure: Exception | None = None
         self._run_fd = os.open(run, os.O_RDONLY | os.O_DIRECTORY)
-        self._socket_path = str(run / "commit.sock")
+        self._socket_path = str(run / SOCKET)
         if len(os.fsencode(self._socket_path)) > SOCKET_PATH_BYTES_MAX:
             # children inherit the descriptor, so the short name is theirs as well
-            self._socket_path = f"/proc/self/fd/{self._run_fd}/commit.sock"
+            self._socket_path = f"/proc/self/fd/{self._run_fd}/{SOCKET}"
         self._listener = socket.socket(socket.AF_UNIX)
         try:
             Path(self._socket_path).unlink(missing_ok=True)
@@ -143,3 +146,14 @@ def _check_present(database: Path, buckets: Path) -> None:
         raise DataError(
             f"{database} is missing or empty, but {buckets} holds content: restore it from a copy"
         )
+
+
+def _keep_private(database: Path) -> None:
+    """It holds the secret keys of the accounts: for the owner's eyes, whatever its directory allows.
+    SQLite gives the files beside it the database's own mode."""
+    if not database.exists():
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    for suffix in ("", "-wal", "-shm"):
+        path = database.with_name(database.name + suffix)
+        if path.exists():
+            path.chmod(0o600)
