@@ -16,7 +16,7 @@ from holdfast.meta.sqlite.checkpointer import Checkpointer
 from holdfast.meta.sqlite.counters import Counters
 from holdfast.meta.sqlite.reader import SqliteReader
 from holdfast.meta.sqlite.schema import open_writer
-from holdfast.testing.vfs import Mark, PowerCut, Recording, RecordingVFS
+from holdfast.testing.vfs import Mark, PowerCut, Recording, RecordingVFS, Write
 from tests.meta.running import OWNER, Running, put
 
 CUTS_MAX = 30
@@ -120,6 +120,8 @@ def test_power_cuts_lose_nothing(tmp_path: Path, recording: tuple[Recording, str
     bucket_id = record(tmp_path, *recording, durable=True)
     assert recording[0].syncs("-wal") >= ROUNDS
     assert recording[0].syncs(".db") > 3, "no checkpoint was recorded"
+    zeros = [one for one in recording[0].steps if isinstance(one, Write) and not any(one.data)]
+    assert any(one.name.endswith("-wal") for one in zeros), "the WAL had no tail of zeros"
     assert cuts(recording[0], bucket_id, tmp_path / "cut") == []
 
 

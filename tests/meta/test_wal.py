@@ -1,14 +1,18 @@
-"""The WAL stays bounded, whoever reads or writes."""
+"""The WAL stays bounded, whoever reads or writes, and is written into blocks that it has."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
+import pytest
 
 from holdfast.meta.commands import Command
+from holdfast.meta.sqlite import wal
 from holdfast.meta.sqlite.checkpointer import Checkpointer
+from holdfast.testing.vfs import Recording, RecordingVFS, Sync, Truncate, Write
 from tests.meta.running import Running, put, wait_for
 
 WAL_BYTES_MAX = 1 << 20
@@ -96,6 +100,83 @@ def test_checkpointer_copies_when_due_and_when_idle(tmp_path: Path) -> None:
         finally:
             stop.set()
             thread.join()
+
+
+def grown_syncs(recording: Recording) -> list[bool]:
+    """For each sync of the WAL, whether the file had grown since the last one."""
+    grown, size, longest = [], 0, 0
+    for step in recording.steps:
+        if isinstance(step, Write) and step.name.endswith("-wal"):
+            longest = max(longest, step.offset + len(step.data))
+        elif isinstance(step, Truncate) and step.name.endswith("-wal"):
+            size = longest = step.size
+        elif isinstance(step, Sync) and step.name.endswith("-wal"):
+            grown.append(longest > size)
+            size = longest
+    return grown
+
+
+@pytest.fixture
+def recording() -> Iterator[Recording]:
+    recording = Recording()
+    vfs = RecordingVFS("recording-wal", recording)
+    yield recording
+    vfs.unregister()
+
+
+def test_few_commits_make_the_file_grow(tmp_path: Path, recording: Recording) -> None:
+    """A file that grows makes each sync write the file system's journal as well."""
+    with Running(tmp_path, durable=True, vfs="recording-wal") as running:
+        bucket_id = running.create()
+        for number in range(300):
+            running.run(running.meta.submit(put(bucket_id, b"%d" % number, b"x" * 4096)))
+        size = wal_bytes(running)
+        assert size < 2 * (running.counters.wal_pages * (4096 + 24)) + wal.WAL_STEP_BYTES_MAX
+        running.stop_committer()
+        assert wal_bytes(running) == size
+        syncs = len(grown_syncs(recording))
+        running.start_committer()
+        for number in range(300):
+            running.run(running.meta.submit(put(bucket_id, b"new %d" % number, b"x" * 4096)))
+        assert running.run(running.meta.check()) == []
+    grown = grown_syncs(recording)
+    assert min(syncs, len(grown) - syncs) >= 300
+    assert sum(grown) < 30
+
+
+def test_kept_bytes_bound_what_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wal, "WAL_KEPT_BYTES_MAX", 1 << 20)
+    with Running(tmp_path, wal_bytes_max=4 << 20) as running:
+        bucket_id = running.create()
+        write(running, bucket_id, 2 << 20)
+        assert wal_bytes(running) > 2 << 20
+        checkpointer = Checkpointer(running.path, running.counters)
+        checkpointer.checkpoint()
+        checkpointer.close()
+        running.run(running.meta.submit(put(bucket_id, b"one", b"x")))
+        assert wal_bytes(running) == 1 << 20
+
+
+def test_a_nearly_copied_wal_is_started_anew_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wal, "WAL_EARLY_BYTES", BATCH_BYTES)
+    with Running(tmp_path) as running:
+        bucket_id = running.create()
+        checkpointer = Checkpointer(running.path, running.counters)
+        write(running, bucket_id, BATCH_BYTES)
+        old = apsw.Connection(str(running.path), flags=apsw.SQLITE_OPEN_READONLY)
+        old.execute("BEGIN")
+        old.execute("SELECT count(*) FROM objects").fetchall()
+        running.run(running.meta.submit(put(bucket_id, b"one", b"x")))
+        checkpointer.checkpoint()
+        assert 0 < running.counters.wal_pages - running.counters.copied_pages < 10
+        old.close()
+        checkpointer.close()
+        longest = running.counters.wal_pages
+        for key in (b"two", b"three"):  # the first copies the rest, the second starts anew
+            running.run(running.meta.submit(put(bucket_id, key, b"x")))
+        assert running.counters.wal_pages < longest / 2
 
 
 def _read(path: Path, bucket_id: int, stop: threading.Event) -> None:

@@ -37,6 +37,7 @@ from holdfast.meta.sqlite.state import SqliteState
 from holdfast.meta.sqlite.wire import Failed, decode_command, encode_answer
 from holdfast.meta.state import GRACE_MS, Clock
 
+RECEIVE_BYTES = 256 << 10
 BATCH_COMMANDS_MAX = 512
 BATCH_BYTES_MAX = 8 << 20
 CACHE_BYTES_MAX = 32 << 20
@@ -105,6 +106,8 @@ class Committer:
         self._clock = Clock(grace_ms=grace_ms)
         self._connection: apsw.Connection | None = None
         self._selector = selectors.DefaultSelector()
+        # One for all connections: to allocate it anew takes longer than the system call.
+        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
         self._clients: dict[bytes, ClientConnection] = {}
         self._ready: deque[ClientConnection] = deque()
         self._stop_receiver, self._stop_sender = socket.socketpair()
@@ -137,7 +140,12 @@ class Committer:
         self._connection = connection
         connection.pragma("cache_size", -(CACHE_BYTES_MAX // 1024))
         self._wal = wal.WalBound(
-            connection, self._counters, self._wal_bytes_max, self._reserve.size_bytes
+            connection,
+            self._path,
+            self._counters,
+            self._wal_bytes_max,
+            self._reserve.size_bytes,
+            self._vfs,
         )
         self._run_sql = connection.cursor().execute
         self._state = SqliteState(connection)
@@ -194,7 +202,7 @@ class Committer:
         try:
             if events & selectors.EVENT_WRITE and client.send():
                 self._selector.modify(client.socket, selectors.EVENT_READ, client)
-            if events & selectors.EVENT_READ and client.receive():
+            if events & selectors.EVENT_READ and client.receive(self._buffer):
                 self._greet(client)
                 if not client.is_ready:
                     client.is_ready = True

@@ -16,7 +16,6 @@ from holdfast.meta.sqlite.wire import (
     HELLO_BYTES,
 )
 
-RECEIVE_BYTES = 256 << 10
 UNREAD_BYTES_MAX = 1 << 20
 UNSENT_BYTES_MAX = 8 << 20
 
@@ -50,17 +49,18 @@ class ClientConnection:
         self._at = 0
         self._unsent = bytearray()
 
-    def receive(self) -> bool:
-        """Take what has arrived; whether there may be a command. Raises OSError when the client
-        has closed: it has given up, so what it had sent before is not to be applied either."""
+    def receive(self, buffer: memoryview) -> bool:
+        """Take what has arrived, through `buffer`; whether there may be a command. Raises OSError
+        when the client has closed: it has given up, so what it had sent before is not to be
+        applied either."""
         if len(self._received) - self._at > UNREAD_BYTES_MAX and self._has_command():
             return True
         try:
             while True:
-                data = self.socket.recv(RECEIVE_BYTES)
-                if not data:
+                count = self.socket.recv_into(buffer)
+                if not count:
                     raise ConnectionResetError("the client has closed the connection")
-                self._received += data
+                self._received += buffer[:count]
                 if len(self._received) > UNREAD_BYTES_MAX:
                     break
         except BlockingIOError:
