@@ -29,8 +29,17 @@ def wanted_etag(text: str) -> str:
     return etag
 
 
+def unwanted_etag(text: str) -> str:
+    """The If-None-Match of a write, without quotes: `*`, or (beyond AWS, which documents only that)
+    an entity tag, which then must not be the current one's. Raises InvalidArgument."""
+    etag = bare_etag(text)
+    if not etag:
+        raise S3Error("InvalidArgument", "The entity tag is empty.", ArgumentName="If-None-Match")
+    return etag
+
+
 def create_only(text: str) -> str:
-    """The If-None-Match of a write. Raises NotImplemented for all but `*`, as S3 does."""
+    """The If-None-Match of a renaming. Raises NotImplemented for all but `*`, as S3 does."""
     if text.strip() != "*":
         raise S3Error("NotImplemented", Header="If-None-Match")
     return "*"

@@ -87,6 +87,18 @@ def legal_hold(value: str) -> bool:
     return value == "ON"
 
 
+def bypass(value: str) -> bool:
+    """x-amz-bypass-governance-retention. Raises InvalidArgument."""
+    if value not in ("true", "false"):
+        raise S3Error(
+            "InvalidArgument",
+            "The bypass of governance retention is true or false.",
+            ArgumentName="x-amz-bypass-governance-retention",
+            ArgumentValue=value,
+        )
+    return value == "true"
+
+
 def check_until(until_ms: int, now_ms: int) -> None:
     """Raises InvalidArgument."""
     if until_ms <= now_ms:

@@ -59,7 +59,6 @@ def bare_etag(data: bytes) -> str:
 @pytest.mark.parametrize(
     "headers",
     [
-        {"if-none-match": OTHER},
         {"if-match": OTHER, "if-none-match": "*"},
         {"if-modified-since": "Thu, 01 Jan 1970 00:00:00 GMT"},
         {"if-unmodified-since": "Thu, 01 Jan 2970 00:00:00 GMT"},
@@ -71,6 +70,18 @@ def test_conditions_that_s3_does_not_take(raw: Raw, bucket: str, headers: dict[s
     answer = raw("PUT", f"/{bucket}/k", headers=headers, body=b"new")
     assert (answer.status, answer.code) == (501, "NotImplemented")
     assert raw("GET", f"/{bucket}/k").body == b"kept"
+
+
+def test_another_etag_than_the_current(raw: Raw, bucket: str) -> None:
+    """Beyond AWS, which documents `*` only: the condition of RFC 9110."""
+    path = f"/{bucket}/k"
+    assert raw("PUT", path, headers={"if-none-match": OTHER}, body=b"first").status == 200
+    etag = raw("HEAD", path).headers["etag"]
+    answer = raw("PUT", path, headers={"if-none-match": etag}, body=b"second")
+    assert (answer.status, answer.code) == (412, "PreconditionFailed")
+    assert raw("GET", path).body == b"first"
+    assert raw("PUT", path, headers={"if-none-match": OTHER}, body=b"second").status == 200
+    assert raw("GET", path).body == b"second"
 
 
 def test_delete_if_match(raw: Raw, bucket: str) -> None:
@@ -123,6 +134,8 @@ def test_delete_if_size_and_time(raw: Raw, bucket: str) -> None:
     assert raw("GET", f"/{bucket}/k").body == b"kept"
     headers = {"x-amz-if-match-size": "4", "x-amz-if-match-last-modified-time": iso}
     assert raw("DELETE", f"/{bucket}/k", headers=headers).status == 204
+    # what is not there has no size and no time that could be wrong
+    assert raw("DELETE", f"/{bucket}/k", headers=headers).status == 204
 
 
 def test_conditions_on_a_copy(raw: Raw, bucket: str) -> None:
@@ -132,7 +145,8 @@ def test_conditions_on_a_copy(raw: Raw, bucket: str) -> None:
     for headers, status in (
         ({"if-none-match": "*"}, 412),
         ({"if-match": OTHER}, 412),
-        ({"if-none-match": OTHER}, 501),
+        ({"if-none-match": etag}, 412),
+        ({"if-match": etag, "if-none-match": OTHER}, 501),
     ):
         answer = raw("PUT", f"/{bucket}/k", headers={**source, **headers})
         assert answer.status == status, headers

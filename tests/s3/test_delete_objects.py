@@ -149,7 +149,7 @@ def test_bounds_and_promises(raw: Raw, bucket: str) -> None:
     assert raw("POST", f"/{bucket}", "delete", wrong_crc, document).code == "BadDigest"
     answer = raw("POST", f"/{bucket}", "delete", body=document, payload="0" * 64)
     assert answer.code == "XAmzContentSHA256Mismatch"
-    for header in ("x-amz-mfa", "x-amz-bypass-governance-retention", "if-match"):
+    for header in ("x-amz-mfa", "if-match"):
         assert raw("POST", f"/{bucket}", "delete", {header: "true"}, document).status == 501
     assert raw("GET", f"/{bucket}/k").body == b"kept"
     assert raw("POST", "/missing-bucket", "delete", body=document).code == "NoSuchBucket"

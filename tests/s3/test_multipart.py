@@ -247,11 +247,20 @@ def test_abort(raw: Raw, bucket: str, path: str) -> None:
     assert raw("GET", path).body == b"kept"
 
 
-def test_a_bucket_with_an_upload_is_not_empty(raw: Raw, bucket: str, path: str) -> None:
-    upload = Upload(raw, path)
+def test_a_bucket_takes_its_uploads_with_it(raw: Raw, bucket: str, path: str) -> None:
+    """S3 asks only for the objects of a general purpose bucket to be deleted first."""
+    raw("PUT", f"/{bucket}/object", body=b"x")
+    uploads = [Upload(raw, path), Upload(raw, f"/{bucket}/other")]
+    etag = uploads[0].part(1, b"kept").headers["etag"]
     assert raw("DELETE", f"/{bucket}").code == "BucketNotEmpty"
-    upload.abort()
+    assert raw("GET", f"/{bucket}", "uploads").texts("Upload/UploadId") == [
+        upload.id for upload in uploads
+    ]
+    assert uploads[0].complete((1, etag)).status == 200
+    for key in ("dir/k%20%C3%A4", "object"):
+        raw("DELETE", f"/{bucket}/{key}")
     assert raw("DELETE", f"/{bucket}").status == 204
+    assert raw("GET", f"/{bucket}").code == "NoSuchBucket"
 
 
 def test_list_parts(s3: Any, raw: Raw, bucket: str, path: str) -> None:
@@ -382,7 +391,9 @@ def test_conditions_at_the_end(raw: Raw, path: str) -> None:
         ({"if-none-match": "*"}, "PreconditionFailed"),
         ({"if-match": '"other"'}, "PreconditionFailed"),
         ({"if-match": ""}, "InvalidArgument"),
-        ({"if-none-match": "x"}, "NotImplemented"),
+        ({"if-none-match": kept}, "PreconditionFailed"),
+        ({"if-none-match": '""'}, "InvalidArgument"),
+        ({"if-match": kept, "if-none-match": "x"}, "NotImplemented"),
         ({"if-unmodified-since": "Thu, 01 Jan 1970 00:00:00 GMT"}, "NotImplemented"),
     ):
         assert upload.complete((1, etag), headers=headers).code == code

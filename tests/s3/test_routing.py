@@ -74,7 +74,7 @@ def test_documented(
         ("POST", OBJECT, {}, "MethodNotAllowed"),
         ("PATCH", OBJECT, {}, "MethodNotAllowed"),
         ("DELETE", SERVICE, {}, "MethodNotAllowed"),
-        ("OPTIONS", OBJECT, {}, "AccessForbidden"),
+        ("OPTIONS", OBJECT, {}, "MethodNotAllowed"),
         # a sub-resource of S3 that the verb does not have must not reach the plain verb
         ("DELETE", BUCKET, {"versioning": ""}, "NotImplemented"),
         ("DELETE", BUCKET, {"location": ""}, "NotImplemented"),
@@ -88,7 +88,7 @@ def test_documented(
         ("PUT", OBJECT, {"uploadId": "u"}, "InvalidArgument"),
         ("PUT", BUCKET, {"versions": ""}, "NotImplemented"),
         ("GET", BUCKET, {"location": "", "session-x": "", "delete": ""}, "NotImplemented"),
-        ("GET", OBJECT, {"partNumber": "1"}, "InvalidArgument"),
+        ("POST", OBJECT, {"partNumber": "1", "uploads": ""}, "InvalidArgument"),
     ],
 )
 def test_refused(method: str, level: Level, query: dict[str, str], code: str) -> None:

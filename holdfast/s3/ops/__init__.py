@@ -1,6 +1,8 @@
 """The operations. Importing this package declares them all."""
 
 from holdfast.s3.ops import (
+    acl,
+    attributes,
     buckets,
     configurations,
     copy,
@@ -9,15 +11,23 @@ from holdfast.s3.ops import (
     listing,
     logging_config,
     multipart,
+    object_lock,
+    object_tagging,
+    ownership,
     parts,
+    policy,
     post_object,
     read,
+    rename,
     tagging,
+    versioning,
     website_config,
     write,
 )
 
 __all__ = [
+    "acl",
+    "attributes",
     "buckets",
     "configurations",
     "copy",
@@ -26,10 +36,16 @@ __all__ = [
     "listing",
     "logging_config",
     "multipart",
+    "object_lock",
+    "object_tagging",
+    "ownership",
     "parts",
+    "policy",
     "post_object",
     "read",
+    "rename",
     "tagging",
+    "versioning",
     "website_config",
     "write",
 ]

@@ -5,19 +5,25 @@ from __future__ import annotations
 from typing import Annotated
 
 from holdfast.http.message import Response
-from holdfast.meta.commands import BucketCreated, CreateBucket, DeleteBucket, Refused
+from holdfast.meta.commands import AbortUpload, BucketCreated, CreateBucket, DeleteBucket, Refused
+from holdfast.meta.records import Bucket
 from holdfast.s3 import xml
+from holdfast.s3.acl import KIND as ACL_KIND
+from holdfast.s3.acl import AclInput, new_bucket_documents
 from holdfast.s3.call import Call
 from holdfast.s3.checksums import HEADERS
 from holdfast.s3.dates import iso_date
+from holdfast.s3.documents import put_document
 from holdfast.s3.errors import S3Error
 from holdfast.s3.names import decode_token, encode_token, is_bucket_name
 from holdfast.s3.numbers import whole_number
-from holdfast.s3.operation import BUCKET, SERVICE, Input, Query, operation
+from holdfast.s3.operation import BUCKET, SERVICE, Header, Input, Query, operation
+from holdfast.s3.ownership import OWNERSHIPS
 from holdfast.s3.payload import read_document
 from holdfast.s3.xml import XML_BODY_BYTES_MAX, element
 
 LIST_BUCKETS_MAX = 10_000
+ABORTED_AT_ONCE_MAX = 1000
 
 
 def _max_buckets(text: str) -> int:
@@ -82,15 +88,33 @@ async def list_buckets(call: Call, inp: ListBucketsInput) -> Response:
     )
 
 
-class CreateBucketInput(Input):
-    pass
+def _lock_enabled(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise S3Error(
+            "InvalidArgument",
+            ArgumentName="x-amz-bucket-object-lock-enabled",
+            ArgumentValue=text,
+        )
+    return text.lower() == "true"
+
+
+def _ownership(text: str) -> str:
+    if text not in OWNERSHIPS:
+        raise S3Error("InvalidArgument", f"Invalid x-amz-object-ownership header: {text}")
+    return text
+
+
+class CreateBucketInput(AclInput):
+    ownership: Annotated[str, Header("x-amz-object-ownership", _ownership)] = ""
+    object_lock: Annotated[bool, Header("x-amz-bucket-object-lock-enabled", _lock_enabled)] = False
 
 
 @operation("CreateBucket", "PUT", BUCKET, takes=HEADERS)
 async def create_bucket(call: Call, inp: CreateBucketInput) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
 
-    Making one's own bucket again answers 200 in us-east-1 and 409 elsewhere, as on AWS.
+    Making one's own bucket again answers 200 in us-east-1, with its ACL reset, and 409 elsewhere, as
+    on AWS.
     """
     name = call.bucket_name
     if not is_bucket_name(name):
@@ -99,12 +123,20 @@ async def create_bucket(call: Call, inp: CreateBucketInput) -> Response:
     body = await read_document(call.request, call.auth, XML_BODY_BYTES_MAX)
     if body:
         _check_configuration(body, region)
-    result = await call.services.meta.submit(CreateBucket(name, call.account_id, region))
+    documents: dict[str, bytes | None] = {**await new_bucket_documents(call, inp, inp.ownership)}
+    result = await call.services.meta.submit(
+        CreateBucket(name, call.account_id, region, inp.object_lock)
+    )
     if isinstance(result, Refused):
         if result.code != "BucketAlreadyOwnedByYou" or region != "us-east-1":
             raise S3Error(result.code, BucketName=name)
+        bucket = await call.bucket()
+        documents = {ACL_KIND: documents.get(ACL_KIND)}
     else:
         assert isinstance(result, BucketCreated)
+        bucket = result.bucket
+    for kind, document in documents.items():
+        await put_document(call, bucket, kind, document)
     return call.empty([("Location", f"/{name}")])
 
 
@@ -141,11 +173,34 @@ async def head_bucket(call: Call, inp: BucketInput) -> Response:
 
 @operation("DeleteBucket", "DELETE", BUCKET, status=204)
 async def delete_bucket(call: Call, inp: BucketInput) -> Response:
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteBucket.html
+
+    Uploads in progress keep no general purpose bucket from being deleted: they end with it.
+    """
     bucket = await call.bucket()
-    result = await call.services.meta.submit(DeleteBucket(bucket.id))
+    meta = call.services.meta
+    result = await meta.submit(DeleteBucket(bucket.id))
+    if isinstance(result, Refused) and result.code == "BucketNotEmpty":
+        versions = await meta.list_versions(bucket.id, b"", b"", b"", None, 1)
+        if not versions.entries:
+            await _abort_uploads(call, bucket)
+            result = await meta.submit(DeleteBucket(bucket.id))
     if isinstance(result, Refused):
         raise S3Error(result.code, BucketName=bucket.name)
     return call.empty()
+
+
+async def _abort_uploads(call: Call, bucket: Bucket) -> None:
+    """Those that are there now; one that begins meanwhile keeps the bucket."""
+    meta = call.services.meta
+    page = await meta.list_uploads(bucket.id, b"", b"", b"", None, ABORTED_AT_ONCE_MAX)
+    while page.uploads:
+        await meta.submit_all([AbortUpload(bucket.id, upload.id) for upload in page.uploads])
+        if not page.truncated:
+            break
+        page = await meta.list_uploads(
+            bucket.id, b"", b"", page.next_key, page.next_upload_id, ABORTED_AT_ONCE_MAX
+        )
 
 
 @operation("GetBucketLocation", "GET", BUCKET, query=("location",))

@@ -28,9 +28,10 @@ from holdfast.meta.commands import (
 from holdfast.meta.contract import Found
 from holdfast.meta.records import Blob, Bucket, ObjectVersion
 from holdfast.s3 import xml
+from holdfast.s3.authorize import require
 from holdfast.s3.call import Call
 from holdfast.s3.checksums import FULL_OBJECT, algorithm, checksum_elements, encode_digest
-from holdfast.s3.conditions import ReadConditions, check_read, create_only, wanted_etag
+from holdfast.s3.conditions import ReadConditions, check_read, unwanted_etag, wanted_etag
 from holdfast.s3.content import checksum_of
 from holdfast.s3.dates import iso_date
 from holdfast.s3.errors import S3Error
@@ -99,7 +100,7 @@ class CopyObjectInput(ObjectMetadataInput):
     tagging: Annotated[str, Header("x-amz-tagging-directive", _directive("tagging"))] = "COPY"
     checksum_algorithm: Annotated[str, Header("x-amz-checksum-algorithm")] = ""
     if_match: Annotated[str, Header("if-match", wanted_etag)] = ""
-    if_none_match: Annotated[str, Header("if-none-match", create_only)] = ""
+    if_none_match: Annotated[str, Header("if-none-match", unwanted_etag)] = ""
 
 
 class CopySource(msgspec.Struct, frozen=True):
@@ -156,8 +157,8 @@ async def _copy(
                 await _remove(call, files)
             response = call.xml(_answer(command, result))
             response.headers += source.version_headers(version)
-            if bucket.versioning:
-                response.headers.append(version_header(result.seq, result.is_null))
+            if not result.is_null:
+                response.headers.append(version_header(result.seq, False))
             return response
         assert isinstance(result, Refused)
         await _remove(call, files)
@@ -185,6 +186,8 @@ async def copy_source(call: Call, inp: CopySourceInput | CopyObjectInput) -> Cop
         raise S3Error("NoSuchBucket", BucketName=name)
     if inp.source_owner and inp.source_owner != bucket.owner:
         raise S3Error("AccessDenied")
+    call.source = bucket
+    await require(call, "s3:GetObject", bucket, key, version)
     return CopySource(bucket, key, version)
 
 

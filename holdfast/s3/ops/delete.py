@@ -17,16 +17,19 @@ from holdfast.meta.commands import (
 )
 from holdfast.meta.records import Bucket
 from holdfast.s3 import xml
+from holdfast.s3.authorize import nothing_allows, require
 from holdfast.s3.call import Call
 from holdfast.s3.checksums import HEADERS
 from holdfast.s3.conditions import wanted_etag
 from holdfast.s3.dates import parse_any_date
 from holdfast.s3.errors import ERRORS, S3Error
-from holdfast.s3.names import KEY_BYTES_MAX
+from holdfast.s3.names import KEY_BYTES_MAX, encode_version_id, version_seq
 from holdfast.s3.numbers import whole_number
+from holdfast.s3.object_lock import bypass
 from holdfast.s3.operation import BUCKET, OBJECT, Header, Input, Query, operation
 from holdfast.s3.ops.write import refusal
 from holdfast.s3.payload import read_document
+from holdfast.s3.render import version_header
 from holdfast.s3.xml import XML_BODY_BYTES_MAX, element, text_of
 
 DELETE_KEYS_MAX = 1000
@@ -52,17 +55,7 @@ class DeleteObjectInput(Input):
     if_match: Annotated[str, Header("if-match", wanted_etag)] = ""
     if_modified_ms: Annotated[int, Header("x-amz-if-match-last-modified-time", _moment_ms)] = 0
     if_size: Annotated[int, Header("x-amz-if-match-size", _size)] = -1
-
-
-def _version_seq(version_id: str) -> int:
-    if version_id in ("", "null"):
-        return -1 if version_id else 0
-    raise S3Error(
-        "InvalidArgument",
-        "Invalid version id specified",
-        ArgumentName="versionId",
-        ArgumentValue=version_id,
-    )
+    bypass: Annotated[bool, Header("x-amz-bypass-governance-retention", bypass)] = False
 
 
 @operation("DeleteObject", "DELETE", OBJECT, status=204)
@@ -73,28 +66,56 @@ async def delete_object(call: Call, inp: DeleteObjectInput) -> Response:
         bucket.id,
         call.key,
         call.account_id,
-        _version_seq(inp.version_id),
+        version_seq(inp.version_id),
         Conditions(inp.if_match, "", inp.if_modified_ms, inp.if_size),
+        inp.bypass,
     )
     result = await call.services.meta.submit(command)
+    if _was_absent(command, result):
+        return call.empty()
     if isinstance(result, Refused):
         raise refusal(result)
     assert isinstance(result, ObjectDeleted)
-    return call.empty([("x-amz-version-id", "null")] if inp.version_id else [])
+    headers: list[tuple[str, str]] = []
+    if result.delete_marker:
+        headers.append(("x-amz-delete-marker", "true"))
+    if inp.version_id:
+        headers.append(("x-amz-version-id", inp.version_id))
+    elif result.marker_made:
+        headers.append(version_header(result.seq, result.is_null))
+    return call.empty(headers)
+
+
+def _was_absent(command: DeleteObject, result: Result) -> bool:
+    """Whether there was nothing to hold a size or a time against: S3 calls that a success, and only
+    a missing entity tag a failure."""
+    return (
+        isinstance(result, Refused)
+        and result.code == "NoSuchKey"
+        and not command.conditions.if_match
+    )
 
 
 class DeleteObjectsInput(Input):
-    pass
+    bypass: Annotated[bool, Header("x-amz-bypass-governance-retention", bypass)] = False
 
 
 @operation(
-    "DeleteObjects", "POST", BUCKET, query=("delete",), action="s3:DeleteObject", takes=HEADERS
+    "DeleteObjects",
+    "POST",
+    BUCKET,
+    query=("delete",),
+    action="s3:DeleteObject",
+    takes=HEADERS,
+    authorizes=True,
 )
 async def delete_objects(call: Call, inp: DeleteObjectsInput) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 
-    Each entry is atomic by itself; all of them share their sync.
+    Each entry is allowed and atomic by itself; all of them share their sync.
     """
+    if await nothing_allows(call, await call.bucket()):
+        raise S3Error("AccessDenied")
     body = await read_document(call.request, call.auth, XML_BODY_BYTES_MAX)
     if not body:
         raise S3Error("MissingRequestBodyError")
@@ -106,26 +127,43 @@ async def delete_objects(call: Call, inp: DeleteObjectsInput) -> Response:
         raise S3Error("MalformedXML")
     answers: list[str] = []
     named: list[tuple[str, str]] = []
-    commands: list[Command] = []
+    commands: list[DeleteObject] = []
     for entry in entries:
         key, version_id = text_of(entry, "Key"), text_of(entry, "VersionId") or ""
         if not key:
             raise S3Error("MalformedXML")
         try:
-            commands.append(_entry_command(call, bucket, entry, key, version_id))
+            await _check_allowed(call, inp, bucket, key, version_id)
+            commands.append(_entry_command(call, inp, bucket, entry, key, version_id))
         except S3Error as error:
             answers.append(_error_entry(key, version_id, error))
         else:
             named.append((key, version_id))
-    for (key, version_id), result in zip(
-        named, await call.services.meta.submit_all(commands), strict=True
-    ):
+    results = await call.services.meta.submit_all(list[Command](commands))
+    for (key, version_id), command, result in zip(named, commands, results, strict=True):
+        if _was_absent(command, result):
+            result = ObjectDeleted()
         answers.append(_answer(key, version_id, result, quiet))
     return call.xml(xml.document("DeleteResult", "".join(answers)))
 
 
+async def _check_allowed(
+    call: Call, inp: DeleteObjectsInput, bucket: Bucket, key: str, version_id: str
+) -> None:
+    """Raises AccessDenied."""
+    name = key.encode("utf-8")
+    await require(call, "s3:DeleteObject", bucket, name, version_id)
+    if inp.bypass:
+        await require(call, "s3:BypassGovernanceRetention", bucket, name, version_id)
+
+
 def _entry_command(
-    call: Call, bucket: Bucket, entry: ElementTree.Element, key: str, version_id: str
+    call: Call,
+    inp: DeleteObjectsInput,
+    bucket: Bucket,
+    entry: ElementTree.Element,
+    key: str,
+    version_id: str,
 ) -> DeleteObject:
     name = key.encode("utf-8")
     if len(name) > KEY_BYTES_MAX:
@@ -140,7 +178,9 @@ def _entry_command(
             0 if modified is None else _moment_ms(modified),
             -1 if size is None else _size(size),
         )
-    return DeleteObject(bucket.id, name, call.account_id, _version_seq(version_id), conditions)
+    return DeleteObject(
+        bucket.id, name, call.account_id, version_seq(version_id), conditions, inp.bypass
+    )
 
 
 def _answer(key: str, version_id: str, result: Result, quiet: bool) -> str:
@@ -150,6 +190,9 @@ def _answer(key: str, version_id: str, result: Result, quiet: bool) -> str:
     if quiet:
         return ""
     version = element("VersionId", version_id) if version_id else ""
+    if result.delete_marker:
+        marker = version_id or encode_version_id(result.seq, result.is_null)
+        version += f"<DeleteMarker>true</DeleteMarker>{element('DeleteMarkerVersionId', marker)}"
     return f"<Deleted>{element('Key', key)}{version}</Deleted>"
 
 

@@ -69,7 +69,7 @@ class ListObjectsV2Input(ListInput):
     fetch_owner: Annotated[str, Query("fetch-owner")] = ""
 
 
-class _Writer:
+class KeyWriter:
     """How keys are written: as text, or percent-encoded when the client asked for it."""
 
     def __init__(self, url: bool) -> None:
@@ -84,15 +84,16 @@ class _Writer:
         return f"<{name}>{self.key(text.encode('utf-8'))}</{name}>"
 
 
-def _contents(call: Call, page: ListPage, write: _Writer, with_owner: bool) -> str:
+async def _contents(call: Call, page: ListPage, write: KeyWriter, with_owner: bool) -> str:
     key_of, date_of = write.key, iso_date
-    credential = call.auth.credential
-    names = {} if credential is None else {credential.account_id: credential.display_name}
+    names = {}
+    if with_owner:
+        names = await call.services.directory.display_names(e.owner for e in page.entries)
     rows: list[str] = []
     for entry in page.entries:
         owner = checksum = ""
         if with_owner:
-            name = names.get(entry.owner, "")
+            name = names[entry.owner]
             owner = f"<Owner>{element('ID', entry.owner)}{element('DisplayName', name)}</Owner>"
         if entry.checksum_algorithm:
             checksum = _checksum(entry)
@@ -112,10 +113,10 @@ def _checksum(entry: ListEntry) -> str:
     )
 
 
-def _prefixes(page: ListPage, write: _Writer) -> str:
+def prefix_rows(prefixes: list[bytes], write: KeyWriter) -> str:
     return "".join(
         f"<CommonPrefixes><Prefix>{write.key(prefix)}</Prefix></CommonPrefixes>"
-        for prefix in page.common_prefixes
+        for prefix in prefixes
     )
 
 
@@ -130,7 +131,7 @@ async def list_objects(call: Call, inp: ListObjectsInput) -> Response:
         inp.marker.encode("utf-8"),
         inp.max_keys,
     )
-    write = _Writer(inp.url)
+    write = KeyWriter(inp.url)
     inner = [
         element("Name", bucket.name),
         write.named("Prefix", inp.prefix),
@@ -138,10 +139,10 @@ async def list_objects(call: Call, inp: ListObjectsInput) -> Response:
     ]
     if page.truncated and inp.delimiter:  # without one, the last key is the marker
         inner.append(f"<NextMarker>{write.key(page.next_after)}</NextMarker>")
-    inner.append(_tail(inp, page))
+    inner.append(page_tail(inp, page.truncated))
     if inp.delimiter:
         inner.append(write.named("Delimiter", inp.delimiter))
-    inner += [_contents(call, page, write, True), _prefixes(page, write)]
+    inner += [_contents(call, page, write, True), prefix_rows(page.common_prefixes, write)]
     return call.xml(xml.document("ListBucketResult", "".join(inner)))
 
 
@@ -166,28 +167,28 @@ async def list_objects_v2(call: Call, inp: ListObjectsV2Input) -> Response:
         after,
         inp.max_keys,
     )
-    write = _Writer(inp.url)
+    write = KeyWriter(inp.url)
     inner = [element("Name", bucket.name), write.named("Prefix", inp.prefix)]
     if inp.token is not None:
         inner.append(element("ContinuationToken", inp.token))
     if inp.start_after:
         inner.append(write.named("StartAfter", inp.start_after))
     count = len(page.entries) + len(page.common_prefixes)
-    inner += [f"<KeyCount>{count}</KeyCount>", _tail(inp, page)]
+    inner += [f"<KeyCount>{count}</KeyCount>", page_tail(inp, page.truncated)]
     if page.truncated:
         inner.append(element("NextContinuationToken", encode_token(page.next_after)))
     if inp.delimiter:
         inner.append(write.named("Delimiter", inp.delimiter))
     inner += [
-        _contents(call, page, write, inp.fetch_owner.lower() == "true"),
-        _prefixes(page, write),
+        await _contents(call, page, write, inp.fetch_owner.lower() == "true"),
+        prefix_rows(page.common_prefixes, write),
     ]
     return call.xml(xml.document("ListBucketResult", "".join(inner)))
 
 
-def _tail(inp: ListInput, page: ListPage) -> str:
+def page_tail(inp: ListInput, truncated: bool) -> str:
     return (
         f"<MaxKeys>{inp.max_keys}</MaxKeys>"
         f"{'<EncodingType>url</EncodingType>' if inp.url else ''}"
-        f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>"
+        f"<IsTruncated>{'true' if truncated else 'false'}</IsTruncated>"
     )

@@ -38,12 +38,20 @@ from holdfast.s3.checksums import (
     decode_digest,
     joined,
 )
-from holdfast.s3.conditions import bare_etag, create_only, wanted_etag
+from holdfast.s3.conditions import bare_etag, unwanted_etag, wanted_etag
+from holdfast.s3.dates import iso_date
 from holdfast.s3.errors import S3Error
 from holdfast.s3.metadata import check_user_metadata, system_metadata
 from holdfast.s3.names import PART_NUMBER_MAX, decode_upload_id, encode_upload_id, part_number
 from holdfast.s3.numbers import whole_number
-from holdfast.s3.operation import OBJECT, Header, Input, Query, operation
+from holdfast.s3.operation import BUCKET, OBJECT, Header, Input, Query, operation
+from holdfast.s3.ops.listing import (
+    LIST_KEYS_MAX,
+    KeyWriter,
+    encoding_type,
+    max_keys,
+    prefix_rows,
+)
 from holdfast.s3.ops.write import (
     ObjectMetadataInput,
     further_fields,
@@ -151,7 +159,7 @@ class CompleteMultipartUploadInput(UploadInput):
     checksum_type: Annotated[str, Header("x-amz-checksum-type", _checksum_type)] = ""
     size: Annotated[int, Header("x-amz-mp-object-size", _object_size)] = -1
     if_match: Annotated[str, Header("if-match", wanted_etag)] = ""
-    if_none_match: Annotated[str, Header("if-none-match", create_only)] = ""
+    if_none_match: Annotated[str, Header("if-none-match", unwanted_etag)] = ""
 
 
 class _Named(msgspec.Struct, frozen=True):
@@ -237,7 +245,7 @@ async def _completed_before(
 def _named_parts(body: bytes) -> list[_Named]:
     """Raises MalformedXML, InvalidPartOrder."""
     if not body:
-        raise S3Error("InvalidRequest", "You must specify at least one part")
+        raise S3Error("MalformedXML")
     entries = xml.parse(body, "CompleteMultipartUpload").findall("Part")
     if not entries or len(entries) > PART_NUMBER_MAX:
         raise S3Error("MalformedXML")
@@ -349,10 +357,9 @@ def _completed(
             + checksum_elements(made.checksum_algorithm, made.checksum_type, made.checksum),
         )
     )
-    if bucket.versioning:
-        version = made if isinstance(made, ObjectVersion) else result
-        assert version is not None
-        response.headers.append(version_header(version.seq, version.is_null))
+    version = made if isinstance(made, ObjectVersion) else result
+    if version is not None and not version.is_null:
+        response.headers.append(version_header(version.seq, False))
     return response
 
 
@@ -365,3 +372,84 @@ async def abort_multipart_upload(call: Call, inp: UploadInput) -> Response:
     if isinstance(result, Refused):
         raise refusal(result)
     return call.empty()
+
+
+class ListMultipartUploadsInput(Input):
+    prefix: Annotated[str, Query("prefix")] = ""
+    delimiter: Annotated[str, Query("delimiter")] = ""
+    max_uploads: Annotated[int, Query("max-uploads", max_keys)] = LIST_KEYS_MAX
+    url: Annotated[bool, Query("encoding-type", encoding_type)] = False
+    key_marker: Annotated[str, Query("key-marker")] = ""
+    upload_marker: Annotated[str, Query("upload-id-marker")] = ""
+
+
+@operation(
+    "ListMultipartUploads",
+    "GET",
+    BUCKET,
+    query=("uploads",),
+    action="s3:ListBucketMultipartUploads",
+)
+async def list_multipart_uploads(call: Call, inp: ListMultipartUploadsInput) -> Response:
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html
+
+    An upload-id-marker without a key-marker is ignored, as AWS documents.
+    """
+    bucket = await call.bucket()
+    after_upload: int | None = None
+    if inp.upload_marker and inp.key_marker:
+        decoded = decode_upload_id(inp.upload_marker)
+        if decoded is None:
+            raise S3Error(
+                "InvalidArgument",
+                "Invalid uploadId marker",
+                ArgumentName="upload-id-marker",
+                ArgumentValue=inp.upload_marker,
+            )
+        after_upload = decoded[0]
+    page = await call.services.meta.list_uploads(
+        bucket.id,
+        inp.prefix.encode("utf-8"),
+        inp.delimiter.encode("utf-8"),
+        inp.key_marker.encode("utf-8"),
+        after_upload,
+        inp.max_uploads,
+    )
+    write = KeyWriter(inp.url)
+    inner = [
+        element("Bucket", bucket.name),
+        write.named("KeyMarker", inp.key_marker),
+        element("UploadIdMarker", inp.upload_marker),
+        write.named("Prefix", inp.prefix),
+        f"<MaxUploads>{inp.max_uploads}</MaxUploads>",
+        f"<IsTruncated>{str(page.truncated).lower()}</IsTruncated>",
+    ]
+    if page.truncated:
+        inner.append(f"<NextKeyMarker>{write.key(page.next_key)}</NextKeyMarker>")
+        if page.next_upload_id:
+            last = page.uploads[-1]
+            inner.append(element("NextUploadIdMarker", encode_upload_id(last.id, last.token)))
+    if inp.delimiter:
+        inner.append(write.named("Delimiter", inp.delimiter))
+    if inp.url:
+        inner.append("<EncodingType>url</EncodingType>")
+    names = await call.services.directory.display_names(upload.owner for upload in page.uploads)
+    inner += [_upload_row(upload, names[upload.owner], write) for upload in page.uploads]
+    inner.append(prefix_rows(page.common_prefixes, write))
+    return call.xml(xml.document("ListMultipartUploadsResult", "".join(inner)))
+
+
+def _upload_row(upload: Upload, name: str, write: KeyWriter) -> str:
+    owner = element("ID", upload.owner) + element("DisplayName", name)
+    checksum = ""
+    if upload.checksum_algorithm:
+        checksum = element("ChecksumAlgorithm", upload.checksum_algorithm) + element(
+            "ChecksumType", upload.checksum_type
+        )
+    return (
+        f"<Upload><Key>{write.key(upload.key)}</Key>"
+        f"<UploadId>{encode_upload_id(upload.id, upload.token)}</UploadId>"
+        f"<Initiator>{owner}</Initiator><Owner>{owner}</Owner>"
+        f"<StorageClass>{upload.storage_class}</StorageClass>{checksum}"
+        f"<Initiated>{iso_date(upload.initiated_ms)}</Initiated></Upload>"
+    )

@@ -302,8 +302,7 @@ async def list_parts(call: Call, inp: ListPartsInput) -> Response:
     parts = await call.services.meta.parts(upload.id, inp.marker, limit + 1)
     truncated = len(parts) > limit
     parts = parts[:limit]
-    credential = call.auth.credential
-    name = credential.display_name if credential and credential.account_id == upload.owner else ""
+    name = await call.services.directory.display_name(upload.owner)
     owner = element("ID", upload.owner) + element("DisplayName", name)
     inner = [
         element("Bucket", bucket.name),

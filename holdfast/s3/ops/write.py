@@ -22,9 +22,10 @@ from holdfast.meta.commands import (
     StoredContent,
 )
 from holdfast.meta.records import Bucket
+from holdfast.s3.acl import AclInput, object_access
 from holdfast.s3.call import Call, Services
 from holdfast.s3.checksums import FULL_OBJECT, HEADERS, encode_digest
-from holdfast.s3.conditions import create_only, wanted_etag
+from holdfast.s3.conditions import unwanted_etag, wanted_etag
 from holdfast.s3.errors import S3Error
 from holdfast.s3.metadata import (
     check_user_metadata,
@@ -33,7 +34,7 @@ from holdfast.s3.metadata import (
     system_metadata,
 )
 from holdfast.s3.object_lock import legal_hold, lock_mode, lock_of, retain_until
-from holdfast.s3.operation import OBJECT, Header, HeaderPrefix, Input, operation
+from holdfast.s3.operation import OBJECT, Header, HeaderPrefix, operation
 from holdfast.s3.payload import Payload
 from holdfast.s3.render import version_header
 from holdfast.s3.tags import parse_tag_header
@@ -129,7 +130,7 @@ def refusal(result: Refused) -> S3Error:
     return S3Error(result.code)
 
 
-class ObjectMetadataInput(Input):
+class ObjectMetadataInput(AclInput):
     """What every request takes that makes an object."""
 
     storage_class: Annotated[str, Header("x-amz-storage-class", storage_class)] = "STANDARD"
@@ -143,7 +144,7 @@ class ObjectMetadataInput(Input):
 
 class PutObjectInput(ObjectMetadataInput):
     if_match: Annotated[str, Header("if-match", wanted_etag)] = ""
-    if_none_match: Annotated[str, Header("if-none-match", create_only)] = ""
+    if_none_match: Annotated[str, Header("if-none-match", unwanted_etag)] = ""
 
 
 def write_conditions(if_match: str, if_none_match: str) -> Conditions | None:
@@ -160,6 +161,11 @@ async def further_fields(
 ) -> dict[str, Any] | None:
     """What a command that makes an object gets beside the usual; None for nothing."""
     fields: dict[str, Any] = {}
+    owner, acl = await object_access(call, bucket, inp)
+    if owner != call.account_id:
+        fields["owner"] = owner
+    if acl:
+        fields["acl"] = acl
     if inp.tags:
         fields["tags"] = inp.tags
     if bucket.object_lock or inp.lock_mode or inp.until_ms or inp.hold is not None:
@@ -182,9 +188,7 @@ def _check_integrity(inp: PutObjectInput, payload: Payload) -> None:
 
 
 @operation("PutObject", "PUT", OBJECT, takes=HEADERS)
-async def put_object(
-    call: Call, inp: PutObjectInput, payload: Payload | None = None
-) -> Response:
+async def put_object(call: Call, inp: PutObjectInput, payload: Payload | None = None) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html"""
     services = call.services
     bucket = await call.bucket()
@@ -222,6 +226,6 @@ async def put_object(
         (alg.header, received.checksum),
         ("x-amz-checksum-type", FULL_OBJECT),
     ]
-    if bucket.versioning:
-        headers.append(version_header(result.seq, result.is_null))
+    if not result.is_null:
+        headers.append(version_header(result.seq, False))
     return call.empty(headers)
