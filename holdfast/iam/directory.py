@@ -7,6 +7,8 @@ guesses can't push out what is in use.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from holdfast.auth.identity import Credential
 from holdfast.iam.accounts import Account, all_accounts, read_access_key, read_account
 from holdfast.meta.contract import MetaReader
@@ -72,6 +74,10 @@ class Directory:
         """ "" for an account that is gone."""
         found = await self.account(account_id)
         return "" if found is None else found.name
+
+    async def display_names(self, account_ids: Iterable[str]) -> dict[str, str]:
+        """For a listing: each account once."""
+        return {one: await self.display_name(one) for one in set(account_ids)}
 
     async def by_email(self, email: str) -> list[Account]:
         """All accounts of that address. Rare: reads them all."""

@@ -18,7 +18,7 @@ REQUESTS: list[tuple[str, str, str, dict[str, str], int]] = [
     ("GET", "/{bucket}/missing", "", {}, 404),
     ("GET", "/{bucket}/k", "", {"range": "bytes=100-"}, 416),
     ("GET", "/{bucket}/k", "", {"if-match": '"x"'}, 412),
-    ("PUT", "/{bucket}/k", "acl", {}, 501),
+    ("PUT", "/{bucket}/k", "annotation", {}, 501),
     ("POST", "/{bucket}/k", "", {}, 405),
     ("PUT", "/{bucket}/k", "partNumber=1&uploadId=x", {}, 404),
     ("GET", "/{bucket}", "max-keys=x", {}, 400),

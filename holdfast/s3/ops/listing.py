@@ -142,7 +142,7 @@ async def list_objects(call: Call, inp: ListObjectsInput) -> Response:
     inner.append(page_tail(inp, page.truncated))
     if inp.delimiter:
         inner.append(write.named("Delimiter", inp.delimiter))
-    inner += [_contents(call, page, write, True), prefix_rows(page.common_prefixes, write)]
+    inner += [await _contents(call, page, write, True), prefix_rows(page.common_prefixes, write)]
     return call.xml(xml.document("ListBucketResult", "".join(inner)))
 
 

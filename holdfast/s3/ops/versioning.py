@@ -104,7 +104,7 @@ async def list_object_versions(call: Call, inp: ListObjectVersionsInput) -> Resp
     inner.append(page_tail(inp, page.truncated))
     if inp.delimiter:
         inner.append(write.named("Delimiter", inp.delimiter))
-    inner += [_rows(call, page, write), prefix_rows(page.common_prefixes, write)]
+    inner += [await _rows(call, page, write), prefix_rows(page.common_prefixes, write)]
     return call.xml(xml.document("ListVersionsResult", "".join(inner)))
 
 
@@ -117,11 +117,9 @@ def _next_markers(page: VersionPage, write: KeyWriter) -> str:
     return following
 
 
-def _rows(call: Call, page: VersionPage, write: KeyWriter) -> str:
+async def _rows(call: Call, page: VersionPage, write: KeyWriter) -> str:
     names = await call.services.directory.display_names(entry.owner for entry in page.entries)
-    return "".join(
-        _row(entry, write.key(entry.key), names[entry.owner]) for entry in page.entries
-    )
+    return "".join(_row(entry, write.key(entry.key), names[entry.owner]) for entry in page.entries)
 
 
 def _row(entry: VersionEntry, key: str, owner_name: str) -> str:
