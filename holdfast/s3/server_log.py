@@ -228,7 +228,6 @@ def record(bucket: Bucket, request: Request, response: Response, seen: Seen, now
         "-",
         "-",
         "-",
-        "-",
     )
     return " ".join(fields) + "\n"
 

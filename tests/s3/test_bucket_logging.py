@@ -21,7 +21,7 @@ from .conftest import make_client
 from .raw import Raw
 
 WAIT_SECONDS_MAX = 20.0
-FIELDS = 27
+FIELDS = 26
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html
 FIELD = re.compile(r'\[[^\]]*\]|"[^"]*"|\S+')
 

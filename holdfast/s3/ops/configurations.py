@@ -40,7 +40,8 @@ async def get_bucket_request_payment(call: Call, inp: Input) -> Response:
 async def put_bucket_request_payment(call: Call, inp: Input) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketRequestPayment.html
 
-    Deviation: nobody is charged; who pays is kept and answered.
+    Deviation: nobody is charged, so who pays is kept and answered, and requests of others are not
+    refused for the want of x-amz-request-payer.
     """
     return await store_document(
         call,
