@@ -152,7 +152,7 @@ def _is_public(statement: Statement) -> bool:
 
 def parse_policy(document: bytes, *, bucket: str | None) -> Policy:
     """A policy document. `bucket`: it is that bucket's policy, every statement names a principal
-    and resources of this bucket only; None: a user's, and no statement names a principal.
+    and resources that this bucket or its objects match; None: a user's, and no statement names a principal.
 
     Raises PolicyError, whose text is for the user (S3: MalformedPolicy).
     """
@@ -250,7 +250,7 @@ def _check_resource(text: str, bucket: str | None) -> None:
             raise PolicyError("Policy has invalid resource")
         return
     rest = text.removeprefix(_RESOURCE_PREFIX)
-    if rest == text or rest.partition("/")[0] != bucket:
+    if rest == text or not Glob(rest.partition("/")[0], False).matches(bucket, {}):
         raise PolicyError("Policy has invalid resource")
 
 

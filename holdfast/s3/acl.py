@@ -339,7 +339,7 @@ async def acl_document(services: Services, owner: str, grants: list[Grant]) -> b
     """The answer of GetBucketAcl and GetObjectAcl."""
     name_of = services.directory.display_name
     rows = []
-    for grant in grants:
+    for grant in sorted(grants, key=lambda grant: not grant.group):
         if grant.group:
             kind, inner = "Group", element("URI", grant.group)
         else:

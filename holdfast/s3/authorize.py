@@ -1,15 +1,15 @@
 """Who may do what: the stage between the signature and the operation.
 
     root                everything that no bucket policy denies
-    bucket owner        everything in its buckets that their policies don't deny
-    everybody else      what the bucket policy allows, else what ACLs grant
+    bucket owner        everything in its buckets that their policies don't deny, but for objects
+                        that others own: those are read, and their ACLs kept, by what these grant
+    everybody else      what the bucket policy allows (of the bucket owner's objects), else what
+                        ACLs grant
 
 An explicit Deny wins over all of it, but never locks the owner out of the policy itself. Object
-ownership may switch ACLs off; the public access block narrows what is public. Users' own policies,
-when there are such, join in `_verdict` and nowhere else.
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/how-s3-evaluates-access-control.html
-
-Deviation: a bucket's owner may also read what other accounts own in it.
+ownership may switch ACLs off, and then the bucket owner owns every object; the public access block
+narrows what is public. Users' own policies, when there are such, join in `_verdict` and nowhere
+else. https://docs.aws.amazon.com/AmazonS3/latest/userguide/how-s3-evaluates-access-control.html
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ from holdfast.s3.configuration import Configuration
 from holdfast.s3.errors import S3Error
 from holdfast.s3.names import version_seq
 from holdfast.s3.operation import OBJECT, SERVICE
-from holdfast.s3.ownership import ENFORCED, object_ownership, public_access_block
+from holdfast.s3.ownership import (
+    ENFORCED,
+    OWNERSHIP_KIND,
+    object_ownership,
+    public_access_block,
+)
 from holdfast.s3.payload import read_document
 from holdfast.s3.replay import ReplayedBody
 from holdfast.s3.tags import parse_tag_document
@@ -147,6 +152,7 @@ async def authorize(call: Call) -> None:
         credential is not None
         and (credential.account_id == bucket.owner or credential.is_root)
         and configuration.document(POLICY_KIND) is None
+        and (configuration.document(OWNERSHIP_KIND) is None or credential.is_root)
     ):
         return
     version_id = call.query.get("versionId", "") if op.level is OBJECT else ""
@@ -155,22 +161,34 @@ async def authorize(call: Call) -> None:
     if by is _By.NOTHING:
         raise S3Error("AccessDenied")
     if op.level is OBJECT and op.method not in ("GET", "HEAD"):
-        for also in _also(call, by):
+        for also in _also(call, bucket, by):
             if also != action:
                 await require(call, also, bucket, call.key, version_id)
 
 
-def _also(call: Call, by: _By) -> set[str]:
+def _also(call: Call, bucket: Bucket, by: _By) -> set[str]:
     """Further actions that the headers of a write on an object ask for."""
     headers = call.request.headers
     wanted = {
         action
         for name, action in _ALSO.items()
-        if name in headers and not (name.endswith("-retention") and headers[name] != "true")
+        if name in headers and not _asks_nothing(name, headers[name], bucket)
     }
-    if by is _By.ACL:  # whoever may write by an ACL owns what he writes, and its ACL
-        wanted.discard("s3:PutObjectAcl")
+    if by is _By.ACL:  # whoever may write by an ACL owns what he writes, with its ACL and tags
+        wanted -= {"s3:PutObjectAcl", "s3:PutObjectTagging"}
     return wanted
+
+
+def _asks_nothing(name: str, value: str, bucket: Bucket) -> bool:
+    """An ACL that lets in nobody but the writer and the bucket's owner is part of the write, as in
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/ensure-object-ownership.html"""
+    if name == "x-amz-bypass-governance-retention":
+        return value.lower() != "true"
+    if name == "x-amz-acl":
+        return value in ("private", "bucket-owner-read", "bucket-owner-full-control")
+    if name.startswith("x-amz-grant-"):
+        return value.replace('"', "").replace(" ", "") == f"id={bucket.owner}"
+    return False
 
 
 async def require(
@@ -208,8 +226,9 @@ async def concealed(call: Call, error: S3Error) -> S3Error:
     """What may be said of an object that is not there: only who may list the bucket learns it."""
     if error.code not in ("NoSuchKey", "NoSuchVersion") or call.op.level is not OBJECT:
         return error
-    bucket = call.source or await call.bucket()
-    return error if await may(call, LIST_BUCKET, bucket) else S3Error("AccessDenied")
+    bucket, prefix = call.source or await call.bucket(), error.fields.get("Key", "")
+    by = await _decide(call, LIST_BUCKET, bucket, b"", "", prefix)
+    return S3Error("AccessDenied") if by is _By.NOTHING else error
 
 
 # --- the decision ----------------------------------------------------------------------------
@@ -235,29 +254,53 @@ def bucket_policy(bucket: Bucket, configuration: Configuration) -> BucketPolicy 
     return configuration.parsed(POLICY_KIND, parse)
 
 
-async def _decide(call: Call, action: str, bucket: Bucket, key: bytes, version_id: str) -> _By:
+async def _decide(
+    call: Call,
+    action: str,
+    bucket: Bucket,
+    key: bytes,
+    version_id: str,
+    prefix: str | None = None,
+) -> _By:
     if version_id:
         action = _OF_A_VERSION.get(action, action)
     configuration = await call.services.configurations.of(bucket)
     owns = _owns(call, bucket)
     policy = bucket_policy(bucket, configuration)
+    verdict = Verdict.NONE
     if policy is not None:
-        verdict = await _verdict(call, policy, action, bucket, key, version_id)
+        verdict = await _verdict(call, policy, action, bucket, key, version_id, prefix)
         if verdict is Verdict.DENY:
             return _By.OWNER if owns and action in _POLICY_ACTIONS else _By.NOTHING
-        if verdict is Verdict.ALLOW and not owns:
-            restricted = policy.is_public and public_access_block(configuration).restrict
-            if not restricted:
-                return _By.POLICY
-    if owns:
+    credential = call.auth.credential
+    if credential is not None and credential.is_root:
         return _By.OWNER
-    if await _granted(call, configuration, action, bucket, key, version_id):
+    acls_count = object_ownership(configuration) != ENFORCED
+    version = None
+    if acls_count and key and action in _OBJECT_ACL:
+        version = await _find(call, bucket, key, version_id)
+    if version is None or version.owner == bucket.owner:  # what others own is theirs to share
+        if owns:
+            return _By.OWNER
+        if (
+            policy is not None
+            and verdict is Verdict.ALLOW
+            and not (policy.is_public and public_access_block(configuration).restrict)
+        ):
+            return _By.POLICY
+    if acls_count and await _granted(call, configuration, action, bucket, key, version):
         return _By.ACL
     return _By.NOTHING
 
 
 async def _verdict(
-    call: Call, policy: BucketPolicy, action: str, bucket: Bucket, key: bytes, version_id: str
+    call: Call,
+    policy: BucketPolicy,
+    action: str,
+    bucket: Bucket,
+    key: bytes,
+    version_id: str,
+    prefix: str | None,
 ) -> Verdict:
     tags: dict[str, str] = {}
     if key and any(name.startswith(EXISTING_TAG) for name in policy.keys):
@@ -273,7 +316,7 @@ async def _verdict(
     resource = f"arn:aws:s3:::{bucket.name}"
     if key:
         resource += "/" + key.decode("utf-8", "replace")
-    context = RequestContext(call, headers, bucket.owner, tags)
+    context = RequestContext(call, headers, bucket.owner, tags, prefix)
     return policy.policy.evaluate(AccessRequest(caller(call), action, resource, context))
 
 
@@ -285,12 +328,14 @@ async def _find(call: Call, bucket: Bucket, key: bytes, version_id: str) -> Obje
 
 
 async def _granted(
-    call: Call, configuration: Configuration, action: str, bucket: Bucket, key: bytes,
-    version_id: str,
-) -> bool:  # fmt: skip
-    """Whether an ACL grants it to somebody who is not the bucket's owner."""
-    if object_ownership(configuration) == ENFORCED:
-        return False
+    call: Call,
+    configuration: Configuration,
+    action: str,
+    bucket: Bucket,
+    key: bytes,
+    version: ObjectVersion | None,
+) -> bool:
+    """Whether an ACL grants it. `version`: the object's, where its ACL is the one to ask."""
     ignore = public_access_block(configuration).ignore_acls
     account_id = call.account_id
     permission = _BUCKET_ACL.get(action)
@@ -300,9 +345,9 @@ async def _granted(
     permission = _OBJECT_ACL.get(action)
     if permission is None or not key:
         return False
-    version = await _find(call, bucket, key, version_id)
     if version is None:  # whoever may list may know; the operation says so
-        return await may(call, LIST_BUCKET, bucket)
+        prefix = key.decode("utf-8", "replace")
+        return await _decide(call, LIST_BUCKET, bucket, b"", "", prefix) is not _By.NOTHING
     if permission.endswith("_ACP") and version.owner == account_id:
         return True  # also after it has taken its own grants away
     grants = decode_acl(version.owner, version.acl)

@@ -168,7 +168,8 @@ class RequestContext(Mapping[str, tuple[str, ...]]):
     """The keys of one request on one resource.
 
     `headers`: the request's, with those that say the same as its body. `resource_account`: the
-    bucket's owner. `existing_tags`: of the object that is there already.
+    bucket's owner. `existing_tags`: of the object that is there already. `prefix`: of the listing
+    that is asked about, where the request is none.
     """
 
     def __init__(
@@ -177,8 +178,10 @@ class RequestContext(Mapping[str, tuple[str, ...]]):
         headers: _Headers,
         resource_account: str,
         existing_tags: Mapping[str, str],
+        prefix: str | None = None,
     ) -> None:
         self._call = call
+        self._prefix = prefix
         self._headers = headers
         self._resource_account = resource_account
         self._existing = existing_tags
@@ -199,6 +202,8 @@ class RequestContext(Mapping[str, tuple[str, ...]]):
             return tuple(self._tags()) or None
         if key == "s3:resourceaccount":
             return (self._resource_account,)
+        if key == "s3:prefix" and self._prefix is not None:
+            return (self._prefix,)
         work_out = _KEYS.get(key)
         value = None if work_out is None else work_out(self._call, self._headers)
         return None if value is None else (value,)

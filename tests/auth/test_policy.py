@@ -188,7 +188,7 @@ def test_malformed(document: bytes) -> None:
         {"Action": None},
         {"Resource": "arn:aws:s3:::other/*"},
         {"Resource": "arn:aws:s3:::bb"},
-        {"Resource": "arn:aws:s3:::*"},
+        {"Resource": "arn:aws:s3:::x*"},
         {"Resource": []},
         {"Surprise": 1},
         {"Condition": {"StringResembles": {"s3:prefix": "x"}}},
@@ -243,3 +243,19 @@ def test_patterns_take_bounded_time() -> None:
     started = time.process_time()
     assert not glob.matches("a" * 1024, {})
     assert time.process_time() - started < 60
+
+
+def test_resources_may_be_patterns_that_the_bucket_matches() -> None:
+    for resource in ("arn:aws:s3:::*", "arn:aws:s3:::*/*", "arn:aws:s3:::?/k"):
+        document = json.dumps({"Statement": [statement(Resource=resource)]}).encode()
+        assert parse_policy(document, bucket="b").statements
+
+
+def test_keys_that_a_policy_asks_for() -> None:
+    one = statement(
+        Resource="arn:aws:s3:::b/${aws:username}/*",
+        Condition={"StringLike": {"s3:Prefix": "${s3:ExistingObjectTag/Owner}*"}},
+    )
+    document = json.dumps({"Version": "2012-10-17", "Statement": [one]}).encode()
+    keys = parse_policy(document, bucket="b").keys()
+    assert keys == {"aws:username", "s3:prefix", "s3:existingobjecttag/owner"}
