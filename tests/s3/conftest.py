@@ -15,6 +15,7 @@ from holdfast.config import BY_NAME
 from holdfast.testing.server import Server
 
 from .raw import Raw
+from .users import Nobody, User
 
 #: content of this size is still kept in the database
 INLINE_BYTES_MAX = BY_NAME["inline_bytes_max"].default
@@ -64,3 +65,40 @@ def new_bucket(s3: Any) -> Callable[[], str]:
 @pytest.fixture
 def bucket(new_bucket: Callable[[], str]) -> str:
     return new_bucket()
+
+
+@pytest.fixture(scope="session")
+def alice(s3_server: Server) -> Iterator[User]:
+    with User(s3_server, "alice", "alice-id", "alice@example.org") as user:
+        yield user
+
+
+@pytest.fixture(scope="session")
+def bob(s3_server: Server) -> Iterator[User]:
+    with User(s3_server, "bob", "bob-id", "bob@example.org") as user:
+        yield user
+
+
+@pytest.fixture(scope="session")
+def nobody(s3_server: Server) -> Iterator[Nobody]:
+    with Nobody(s3_server) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def alices_buckets(alice: User) -> Callable[[], str]:
+    """Makes a bucket of alice's, with an object `k` in it."""
+    numbers = itertools.count()
+
+    def make() -> str:
+        name = f"alice-{next(numbers)}"
+        assert alice("PUT", f"/{name}").status == 200
+        assert alice("PUT", f"/{name}/k", body=b"data").status == 200
+        return name
+
+    return make
+
+
+@pytest.fixture
+def alices(alices_buckets: Callable[[], str]) -> str:
+    return alices_buckets()
