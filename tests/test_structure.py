@@ -164,7 +164,7 @@ def test_every_raised_error_is_in_the_table() -> None:
                 and isinstance(node.args[0], ast.Constant)
                 and node.args[0].value not in ERRORS
             ):
-                unknown.append(f"{path.name}:{node.lineno} {node.args[0].value}")
+                unknown.append(f"{path.name}:{node.lineno} {node.args[0].value!r}")
     assert not unknown, unknown
 
 
