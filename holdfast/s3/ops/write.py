@@ -161,11 +161,13 @@ async def further_fields(
 ) -> dict[str, Any] | None:
     """What a command that makes an object gets beside the usual; None for nothing."""
     fields: dict[str, Any] = {}
-    owner, acl = await object_access(call, bucket, inp)
-    if owner != call.account_id:
-        fields["owner"] = owner
-    if acl:
-        fields["acl"] = acl
+    # a bucket's owner who sends no ACL owns what it writes, and nobody else may read it
+    if call.account_id != bucket.owner or inp.acl or inp.header_grants():
+        owner, acl = await object_access(call, bucket, inp)
+        if owner != call.account_id:
+            fields["owner"] = owner
+        if acl:
+            fields["acl"] = acl
     if inp.tags:
         fields["tags"] = inp.tags
     if bucket.object_lock or inp.lock_mode or inp.until_ms or inp.hold is not None:
