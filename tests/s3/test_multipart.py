@@ -16,6 +16,7 @@ from .test_objects import MIB, noise
 MIN = 5 * MIB
 FULL = {"crc32": ["COMPOSITE", "FULL_OBJECT"], "crc32c": ["COMPOSITE", "FULL_OBJECT"]}
 FULL |= {"crc64nvme": ["FULL_OBJECT"], "sha1": ["COMPOSITE"], "sha256": ["COMPOSITE"]}
+FULL |= {name: ["COMPOSITE"] for name in ("sha512", "md5", "xxhash64", "xxhash3", "xxhash128")}
 TYPES = [(name, kind) for name, kinds in FULL.items() for kind in kinds]
 
 

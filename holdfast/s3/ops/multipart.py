@@ -179,7 +179,11 @@ class _Named(msgspec.Struct, frozen=True):
     takes=HEADERS,
 )
 async def complete_multipart_upload(call: Call, inp: CompleteMultipartUploadInput) -> Response:
-    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html"""
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+
+    Deviation: If-None-Match as in PutObject. Asked again after its success, while the object is
+    still current, it answers the same success.
+    """
     # the checksum headers are of the object here, not of this body
     request_headers = call.request.headers
     expected = {a.name: request_headers.pop(a.header, "") for a in ALGORITHMS.values()}

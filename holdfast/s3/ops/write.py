@@ -191,7 +191,10 @@ def _check_integrity(inp: PutObjectInput, payload: Payload) -> None:
 
 @operation("PutObject", "PUT", OBJECT, takes=HEADERS)
 async def put_object(call: Call, inp: PutObjectInput, payload: Payload | None = None) -> Response:
-    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html"""
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
+
+    Deviation: If-None-Match takes an entity tag, too (AWS only `*`), and holds the write to it.
+    """
     services = call.services
     bucket = await call.bucket()
     check_user_metadata(inp.metadata)
