@@ -172,16 +172,25 @@ async def object_access(call: Call, bucket: Bucket, inp: AclInput) -> tuple[str,
     return owner, acl
 
 
+async def writer(call: Call, bucket: Bucket) -> str:
+    """Whose a delete marker is that the caller makes."""
+    if object_ownership(await call.services.configurations.of(bucket)) == ENFORCED:
+        return bucket.owner
+    return call.account_id or ANONYMOUS_ID
+
+
 async def _check_enforced(call: Call, inp: AclInput, owner: str) -> None:
     """Where ACLs are switched off, a request may only say what is so anyhow."""
-    if inp.acl == "bucket-owner-full-control" and not inp.header_grants():
+    granted = inp.header_grants()
+    if not granted and inp.acl in ("", "bucket-owner-full-control"):
         return
-    try:
-        acl = await acl_from_headers(call, inp, owner, owner)
-    except S3Error:
-        acl = msgspec.json.encode([])
-    if acl is not None and (acl or inp.acl):
-        raise S3Error("AccessControlListNotSupported")
+    if not inp.acl:
+        try:
+            if await acl_from_headers(call, inp, owner, owner) == b"":
+                return
+        except S3Error:
+            pass  # whatever it grants, it may not
+    raise S3Error("AccessControlListNotSupported")
 
 
 async def new_bucket_documents(call: Call, inp: AclInput, ownership: str) -> dict[str, bytes]:

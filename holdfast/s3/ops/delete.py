@@ -17,6 +17,7 @@ from holdfast.meta.commands import (
 )
 from holdfast.meta.records import Bucket
 from holdfast.s3 import xml
+from holdfast.s3.acl import writer
 from holdfast.s3.authorize import nothing_allows, require
 from holdfast.s3.call import Call
 from holdfast.s3.checksums import HEADERS
@@ -65,7 +66,7 @@ async def delete_object(call: Call, inp: DeleteObjectInput) -> Response:
     command = DeleteObject(
         bucket.id,
         call.key,
-        call.account_id,
+        await writer(call, bucket),
         version_seq(inp.version_id),
         Conditions(inp.if_match, "", inp.if_modified_ms, inp.if_size),
         inp.bypass,
@@ -125,6 +126,7 @@ async def delete_objects(call: Call, inp: DeleteObjectsInput) -> Response:
     entries = tree.findall("Object")
     if not entries or len(entries) > DELETE_KEYS_MAX:
         raise S3Error("MalformedXML")
+    owner = await writer(call, bucket)
     answers: list[str] = []
     named: list[tuple[str, str]] = []
     commands: list[DeleteObject] = []
@@ -134,7 +136,7 @@ async def delete_objects(call: Call, inp: DeleteObjectsInput) -> Response:
             raise S3Error("MalformedXML")
         try:
             await _check_allowed(call, inp, bucket, key, version_id)
-            commands.append(_entry_command(call, inp, bucket, entry, key, version_id))
+            commands.append(_entry_command(owner, inp, bucket, entry, key, version_id))
         except S3Error as error:
             answers.append(_error_entry(key, version_id, error))
         else:
@@ -158,7 +160,7 @@ async def _check_allowed(
 
 
 def _entry_command(
-    call: Call,
+    owner: str,
     inp: DeleteObjectsInput,
     bucket: Bucket,
     entry: ElementTree.Element,
@@ -178,9 +180,7 @@ def _entry_command(
             0 if modified is None else _moment_ms(modified),
             -1 if size is None else _size(size),
         )
-    return DeleteObject(
-        bucket.id, name, call.account_id, version_seq(version_id), conditions, inp.bypass
-    )
+    return DeleteObject(bucket.id, name, owner, version_seq(version_id), conditions, inp.bypass)
 
 
 def _answer(key: str, version_id: str, result: Result, quiet: bool) -> str:
