@@ -31,7 +31,7 @@ def test_a_plain_object(s3: Any, raw: Raw, bucket: str) -> None:
 
 def test_parts(s3: Any, raw: Raw, bucket: str) -> None:
     upload = Upload(raw, f"/{bucket}/k", {"x-amz-checksum-algorithm": "XXHASH128"})
-    pieces = {1: noise(MIN, 1), 2: noise(MIN, 2), 5: b"last"}
+    pieces = {1: noise(MIN, 1), 2: noise(MIN, 2), 3: b"last"}
     etags = [(n, upload.part(n, data).headers["etag"]) for n, data in pieces.items()]
     assert upload.complete(*etags).status == 200
     answer = raw("GET", f"/{bucket}/k", "attributes", {"x-amz-object-attributes": ALL})
@@ -39,7 +39,7 @@ def test_parts(s3: Any, raw: Raw, bucket: str) -> None:
     assert answer.text("Checksum/ChecksumType") == "COMPOSITE"
     assert answer.text("ObjectParts/PartsCount") == "3"
     assert answer.text("ObjectParts/IsTruncated") == "false"
-    assert answer.texts("ObjectParts/Part/PartNumber") == ["1", "2", "5"]
+    assert answer.texts("ObjectParts/Part/PartNumber") == ["1", "2", "3"]
     assert answer.texts("ObjectParts/Part/Size") == [str(len(p)) for p in pieces.values()]
     assert answer.texts("ObjectParts/Part/ChecksumXXHASH128") == [
         text(DIGESTS["xxhash128"](p)) for p in pieces.values()

@@ -219,6 +219,9 @@ async def _complete(
                 f"The upload was created using the {upload.checksum_type} checksum mode. The "
                 "complete request must use the same checksum mode.",
             )
+        if upload.checksum_algorithm and named[-1].number != len(named):
+            # S3, CompletedPart: with a checksum of each part, numbers are 1, 2, 3 …
+            raise S3Error("InvalidPartOrder")
         chosen = _choose(named, await meta.parts(upload.id))
         command = _complete_command(bucket, upload, chosen, inp.size, expected)
         if conditions is not None:
