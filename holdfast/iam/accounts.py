@@ -65,7 +65,7 @@ def principal(account_id: str, name: str) -> Principal:
     """The account with every name that a policy may mean it by: its id, the ARN of the account and
     the ARN of a user of its own name, each with the id or the name in the account's place."""
     names = {account_id}
-    for account in (account_id, name):
+    for account in filter(None, (account_id, name)):
         names |= {f"arn:aws:iam::{account}:root", f"arn:aws:iam::{account}:user/{name}"}
     return Principal(account_id, frozenset(names))
 

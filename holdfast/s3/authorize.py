@@ -160,6 +160,8 @@ async def authorize(call: Call) -> None:
     by = await _decide(call, action, bucket, call.key, version_id)
     if by is _By.NOTHING:
         raise S3Error("AccessDenied")
+    if action == "s3:GetObjectAttributes":  # AWS wants both
+        await require(call, "s3:GetObject", bucket, call.key, version_id)
     if op.level is OBJECT and op.method not in ("GET", "HEAD"):
         for also in _also(call, bucket, by):
             if also != action:

@@ -95,6 +95,31 @@ def test_copies_need_to_read_the_source(alice: User, bob: User, alices: str) -> 
     bob("DELETE", f"/{own}/parts", f"uploadId={upload}")
 
 
+def test_renaming_takes_the_source_away(alice: User, bob: User, alices: str) -> None:
+    def rename() -> str:
+        headers = {"x-amz-rename-source": "/k"}
+        return bob("PUT", f"/{alices}/bobs/k", "renameObject", headers).code
+
+    write = allow("s3:*", f"{alices}/bobs/*", Principal={"AWS": "bob-id"})
+    for more in ([], ["s3:GetObject"], ["s3:DeleteObject"]):
+        source = [allow(more, f"{alices}/k", Principal={"AWS": "bob-id"})] if more else []
+        alice("PUT", f"/{alices}", "policy", body=policy(write, *source))
+        assert rename() == "AccessDenied"
+    both = ["s3:GetObject", "s3:DeleteObject"]
+    source = [allow(both, f"{alices}/k", Principal={"AWS": "bob-id"})]
+    alice("PUT", f"/{alices}", "policy", body=policy(write, *source))
+    assert rename() == ""
+    assert bob("GET", f"/{alices}/bobs/k").body == b"data"
+
+
+def test_attributes_need_the_object_too(alice: User, bob: User, alices: str) -> None:
+    headers = {"x-amz-object-attributes": "ETag"}
+    for actions, status in (("s3:GetObjectAttributes", 403), ("s3:GetObject*", 200)):
+        one = allow(actions, f"{alices}/*", Principal={"AWS": "bob-id"})
+        alice("PUT", f"/{alices}", "policy", body=policy(one))
+        assert bob("GET", f"/{alices}/k", "attributes", headers).status == status
+
+
 def test_delete_objects_asks_for_every_key(alice: User, bob: User, alices: str) -> None:
     for key in ("mine/1", "yours/1", "yours/2"):
         alice("PUT", f"/{alices}/{key}", body=b"x")

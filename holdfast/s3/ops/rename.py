@@ -7,6 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 from holdfast.http.message import Response
 from holdfast.meta.commands import Conditions, Refused, RenameObject
+from holdfast.s3.authorize import require
 from holdfast.s3.call import Call
 from holdfast.s3.conditions import bare_etag, create_only, wanted_etag
 from holdfast.s3.errors import S3Error
@@ -46,6 +47,8 @@ async def rename_object(call: Call, inp: RenameObjectInput) -> Response:
     check_key(source)
     if source == call.key:
         raise S3Error("InvalidRequest", "An object can't be renamed to itself.")
+    for action in ("s3:GetObject", "s3:DeleteObject"):
+        await require(call, action, bucket, source)
     result = await call.services.meta.submit(
         RenameObject(
             bucket.id,
