@@ -211,7 +211,8 @@ def make_certificate(directory: Path) -> tuple[Path, Path]:
     return cert, key
 
 
-@pytest.mark.parametrize("algorithm", [None, *(name.upper() for name in DIGESTS)])
+# botocore computes every algorithm of S3 but MD5
+@pytest.mark.parametrize("algorithm", [None, *(name.upper() for name in DIGESTS if name != "md5")])
 @pytest.mark.parametrize("size", [0, 1000, 300_000, 9 * MIB])
 def test_boto3_over_tls(tls: tuple[Server, str], algorithm: str | None, size: int) -> None:
     """Over TLS boto3 sends its checksum as a trailer."""
