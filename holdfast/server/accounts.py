@@ -105,7 +105,7 @@ def _account(account: accounts.Account) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def administration(settings: Settings) -> AsyncIterator[Administration]:
     """Raises DataError (also when the store can't be reached), OSError."""
-    root = Path(os.path.abspath(settings.data))
+    root = _root(settings)
     try:
         try:
             data = DataDirectory.open(settings.data, create=False)
@@ -120,6 +120,10 @@ async def administration(settings: Settings) -> AsyncIterator[Administration]:
             data.close()
     except MetaUnavailable as error:
         raise DataError(f"the metadata can't be changed: {error}") from error
+
+
+def _root(settings: Settings) -> Path:
+    return Path(settings.data).absolute()
 
 
 def _administration(settings: Settings, root: Path, meta: MetaStore) -> Administration:
