@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from http.client import HTTPResponse
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from urllib.parse import quote_from_bytes, urlsplit
 from xml.etree import ElementTree
 
@@ -88,7 +88,7 @@ class Raw:
         self._context = ssl.create_default_context(cafile=cafile) if cafile else None
         self._socket: socket.socket | None = None
 
-    def __enter__(self) -> Raw:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -14,7 +14,7 @@ from holdfast.meta.sqlite.counters import Counters
 from holdfast.meta.sqlite.schema import BUSY_MS_MAX, check_library, keep_wal
 from holdfast.meta.sqlite.wal import is_no_room
 
-CHECKPOINT_PAGES = 1_000
+CHECKPOINT_PAGES = 6_000
 POLL_SECONDS = 0.05
 IDLE_SECONDS = 1.0
 

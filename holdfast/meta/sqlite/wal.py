@@ -25,7 +25,7 @@ WAL_KEPT_BYTES_MAX = 64 << 20
 WAL_STEP_BYTES_MIN = 256 << 10
 WAL_STEP_BYTES_MAX = 4 << 20
 #: the WAL is started anew from this length on, when no more than NEARLY_PAGES are to be copied
-WAL_EARLY_BYTES = 16 << 20
+WAL_EARLY_BYTES = 48 << 20
 NEARLY_PAGES = 128
 #: in one piece: SQLite takes less than 128 KiB, and the kernel's pages become as large as the piece,
 #: which slows every write into them
