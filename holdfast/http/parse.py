@@ -198,7 +198,7 @@ def _keep_alive(headers: dict[str, str], http10: bool) -> bool:
 
 
 def parse_head(head: bytes, limits: Limits) -> Head:
-    """Parse a head without its final empty line. Raises ProtocolError: 400, 414, 417, 431, 505."""
+    """Parse a head without its final empty line. Raises ProtocolError: 400, 414, 431, 505."""
     if len(head) > limits.head_bytes_max:
         raise too_long(head, limits) or ProtocolError(431, "header fields too large")
     lines = _lines(head)
@@ -213,12 +213,8 @@ def parse_head(head: bytes, limits: Limits) -> Head:
     if headers.get("host", "") not in _known_hosts:
         _check_host(headers.get("host", ""))
     length = _framing(headers, http10)
-    expects_continue = False
-    expect = headers.get("expect")
-    if expect is not None and not http10:
-        if expect.lower() != "100-continue":
-            raise ProtocolError(417, "unsupported expectation")
-        expects_continue = True
+    # any other expectation may be ignored (RFC 9110 10.1.1), and is, as by S3
+    expects_continue = headers.get("expect", "").lower() == "100-continue" and not http10
     path, _, query = target.partition("?")
     keep_alive = _keep_alive(headers, http10)
     return Head(method, path, query, headers, length, http10, keep_alive, expects_continue)
