@@ -176,8 +176,9 @@ def test_access_control_lists(raw: Raw, bucket: str, method: str, headers: dict[
 
 
 def test_an_access_control_list_that_changes_nothing(raw: Raw, bucket: str) -> None:
-    headers = {"x-amz-acl": "bucket-owner-full-control"}
-    assert raw("PUT", f"/{bucket}/k", headers=headers, body=b"x").status == 200
+    for acl in ("private", "bucket-owner-full-control"):
+        headers = {"x-amz-acl": acl}
+        assert raw("PUT", f"/{bucket}/k", headers=headers, body=b"x").status == 200
 
 
 @pytest.mark.parametrize(
