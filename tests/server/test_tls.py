@@ -68,7 +68,7 @@ def test_new_files_are_served_and_broken_ones_are_not(
     process = serve_process("--workers", "1", "--tls-cert", cert, "--tls-key", key, start=False)
     process.start(wait=False)
     wait_for(lambda: _served_subject(process.port) == "first", process.output)
-    assert f"https://127.0.0.1:{process.port}" in process.output()
+    wait_for(lambda: f"https://127.0.0.1:{process.port}" in process.output(), process.output)
 
     _write_pair(tmp_path, "half")  # its certificate loads, its key does not
     Path(key).write_text("broken")
