@@ -244,6 +244,10 @@ class Settings:
     gc_grace_seconds: float = _row(
         "seconds", 3600.0, "Age at which content that nothing refers to is removed.", minimum=2
     )
+    multipart_expiry_days: int = _row(
+        "integer", 7, "Days without a new part after which an unfinished multipart upload is aborted. "
+        "0: never.", maximum=3650,
+    )  # fmt: skip
     single_process: bool = _row(
         "switch", False, "Run everything in one process, as where fork is missing."
     )

@@ -16,13 +16,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from holdfast.blobs.contract import BlobAddress, BlobStore
+from holdfast.maintenance.rounds import Round
 from holdfast.meta.commands import Command, Done, ForgetBlobs, ForgetDirectories, Reaped, ReapParts
-from holdfast.meta.contract import MetaStore, MetaUnavailable
+from holdfast.meta.contract import MetaStore
 
 _log = logging.getLogger("holdfast.maintenance")
 
@@ -88,26 +88,14 @@ class Collector:
         self._now = now
         self._oldest_read_ms = oldest_read_ms
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Round after round until `stop`; a round under way is cut off, which harms no more than a
-        crash would: nothing. Faults are logged and tried again in the next round.
-
-        A sweep comes once in a grace time. So does the first: before that, what an earlier process
-        left behind may be too young anyhow.
-        """
+    def rounds(self) -> tuple[Round, ...]:
+        """A sweep comes once in a grace time. So does the first: before that, what an earlier
+        process left behind may be too young anyhow."""
         pause = min(max(self._grace_seconds / 4, ROUND_SECONDS_MIN), ROUND_SECONDS_MAX)
-        tasks = (
-            asyncio.create_task(self._repeat(self._round, pause, pause)),
-            asyncio.create_task(
-                self._repeat(self._paced_sweep, self._grace_seconds + pause, self._grace_seconds)
-            ),
+        return (
+            Round("collection", self._collect, pause, pause),
+            Round("sweep", self._sweep, self._grace_seconds + pause, self._grace_seconds),
         )
-        try:
-            await stop.wait()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def run_once(self) -> CollectorReport:
         """Everything that may go now, the sweep of files included, without pauses.
@@ -184,29 +172,21 @@ class Collector:
         await self.remove_going(report, self.removable_before_ms())
         await self.remove_directories(report)
 
-    async def _paced_sweep(self, report: CollectorReport) -> None:
-        await self.sweep(
-            report, older_than_seconds=self._grace_seconds, rest_seconds=SWEEP_REST_SECONDS
-        )
+    async def _collect(self) -> None:
+        report = CollectorReport()
+        try:
+            await self._round(report)
+        finally:
+            _tell(report)
 
-    async def _repeat(
-        self,
-        work: Callable[[CollectorReport], Coroutine[Any, Any, None]],
-        first_seconds: float,
-        pause_seconds: float,
-    ) -> None:
-        await asyncio.sleep(first_seconds)
-        while True:
-            report = CollectorReport()
-            try:
-                await work(report)
-            except (MetaUnavailable, OSError) as error:
-                _log.warning("collection was interrupted, and goes on later: %s", error)
-            except Exception:  # noqa: BLE001 - it must outlive any one fault
-                _log.exception("collection failed, and is tried again")
-            if report.changed or report.failed:
-                _log.info("collected: %s", report)
-            await asyncio.sleep(pause_seconds)
+    async def _sweep(self) -> None:
+        report = CollectorReport()
+        try:
+            await self.sweep(
+                report, older_than_seconds=self._grace_seconds, rest_seconds=SWEEP_REST_SECONDS
+            )
+        finally:
+            _tell(report)
 
     async def _remove(self, report: CollectorReport, address: BlobAddress) -> bool:
         try:
@@ -223,3 +203,8 @@ class Collector:
         if not isinstance(result, Done):
             raise CollectorFault(f"{type(command).__name__} answered {result}")
         await asyncio.sleep(0)
+
+
+def _tell(report: CollectorReport) -> None:
+    if report.changed or report.failed:
+        _log.info("collected: %s", report)

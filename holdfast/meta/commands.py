@@ -241,10 +241,12 @@ class CompleteUpload(msgspec.Struct, frozen=True, array_like=True, tag=32):
 
 
 class AbortUpload(msgspec.Struct, frozen=True, array_like=True, tag=33):
-    """-> Done, or Refused NoSuchUpload."""
+    """-> Done, or Refused NoSuchUpload / UploadInUse (it was initiated, or a part of it stored, at
+    or after `unless_used_since_ms`; 0: no condition)."""
 
     bucket_id: int
     upload_id: int
+    unless_used_since_ms: int = 0
 
 
 class PutDocument(msgspec.Struct, frozen=True, array_like=True, tag=40):

@@ -130,8 +130,11 @@ class MetaReader(Protocol):
     async def has_blob(self, bucket_dir: str, sha256: bytes, n: int) -> bool:
         """Whether a row, live or going, stands for this file; a file without one is garbage."""
 
-    async def expired_uploads(self, before_ms: int, limit: int) -> list[Upload]:
-        """Uploads in progress that were initiated before `before_ms`."""
+    async def expired_uploads(
+        self, before_ms: int, limit: int, after: Upload | None = None
+    ) -> list[Upload]:
+        """Uploads in progress that were initiated before `before_ms`, the oldest first; those
+        behind `after`, the last one of the page before."""
 
     async def deleted_bucket_directories(self, limit: int) -> list[str]:
         """Directories of deleted buckets that have no going blob left and may still be on the disk."""

@@ -166,8 +166,12 @@ def _keep_named_parts(
 
 
 def abort_upload(command: AbortUpload, state: State, clock: Clock, effects: list[Effect]) -> Done:
-    if state.upload(command.bucket_id, command.upload_id) is None:
+    upload = state.upload(command.bucket_id, command.upload_id)
+    if upload is None:
         raise Refusal("NoSuchUpload")
+    since_ms = command.unless_used_since_ms
+    if since_ms and since_ms <= max(upload.initiated_ms, state.newest_part_ms(upload.id)):
+        raise Refusal("UploadInUse")
     effects.append(RemoveUpload(command.upload_id))
     effects.append(ReleasePartList(command.upload_id))
     return Done()

@@ -80,6 +80,9 @@ class State(Protocol):
     def parts(self, parts_id: int, limit: int) -> list[PartRow]:
         """The first `limit` parts in the order of their numbers."""
 
+    def newest_part_ms(self, parts_id: int) -> int:
+        """When the newest of its parts was stored; 0 without parts."""
+
     def part(self, parts_id: int, number: int) -> PartRow | None: ...
 
     def upload(self, bucket_id: int, upload_id: int) -> Upload | None: ...

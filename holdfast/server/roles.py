@@ -11,6 +11,8 @@ import threading
 from collections.abc import Awaitable, Callable
 
 from holdfast.maintenance.collector import Collector
+from holdfast.maintenance.rounds import Round, run_rounds
+from holdfast.maintenance.uploads import FIRST_ROUND_SECONDS, ROUND_SECONDS, UploadExpiry
 from holdfast.server.committer import CommitterThread
 from holdfast.server.control import Control
 from holdfast.server.gateway import Gateway, Site, run_on_loop
@@ -61,7 +63,7 @@ def run_maintenance(site: Site, control: Control) -> None:
 
 
 async def maintain(site: Site, stop: asyncio.Event) -> None:
-    """Checkpoints and garbage collection, until `stop`."""
+    """Checkpoints, garbage collection, expiry of uploads, until `stop`."""
     opening = asyncio.ensure_future(site.metadata.open_store())
     if not await _unless_stopped(opening, stop):
         return
@@ -72,16 +74,20 @@ async def maintain(site: Site, stop: asyncio.Event) -> None:
         grace_seconds=site.settings.gc_grace_seconds,
         oldest_read_ms=site.leases.oldest_ms,
     )
+    rounds = collector.rounds()
+    if days := site.settings.multipart_expiry_days:
+        expiry = UploadExpiry(store.meta, days=days)
+        rounds += (Round("expiry", expiry.round, FIRST_ROUND_SECONDS, ROUND_SECONDS),)
     checkpoints_end = threading.Event()
     checkpoints = asyncio.create_task(asyncio.to_thread(site.metadata.checkpoint, checkpoints_end))
-    collection = asyncio.create_task(collector.run(stop))
+    rest = asyncio.create_task(run_rounds(rounds, stop))
     try:
         # neither ends before `stop`, unless it failed; then the process is to start anew
-        await asyncio.wait({checkpoints, collection}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({checkpoints, rest}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stop.set()
         checkpoints_end.set()
-        await asyncio.gather(checkpoints, collection)
+        await asyncio.gather(checkpoints, rest)
         await store.close()
 
 

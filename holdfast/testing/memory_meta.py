@@ -144,6 +144,9 @@ class MemoryState:
         rows = [row for row in self.part_rows.values() if row.parts_id == parts_id]
         return sorted(rows, key=lambda row: row.number)[:limit]
 
+    def newest_part_ms(self, parts_id: int) -> int:
+        return max((row.modified_ms for row in self.parts(parts_id, 10_000)), default=0)
+
     def part(self, parts_id: int, number: int) -> PartRow | None:
         return self.part_rows.get((parts_id, number))
 
@@ -510,9 +513,13 @@ class MemoryMetaStore:
         files = [(self._directory(blob), blob.sha256, blob.n) for blob in rows]
         return (bucket_dir, sha256, n) in files
 
-    async def expired_uploads(self, before_ms: int, limit: int) -> list[Upload]:
-        uploads = [one for one in self.state.uploads.values() if one.initiated_ms < before_ms]
-        return sorted(uploads, key=lambda one: one.initiated_ms)[:limit]
+    async def expired_uploads(
+        self, before_ms: int, limit: int, after: Upload | None = None
+    ) -> list[Upload]:
+        last = (-1, -1) if after is None else (after.initiated_ms, after.id)
+        aged = [((one.initiated_ms, one.id), one) for one in self.state.uploads.values()]
+        found = sorted(row for row in aged if last < row[0] < (before_ms, 0))
+        return [upload for _, upload in found[:limit]]
 
     async def deleted_bucket_directories(self, limit: int) -> list[str]:
         deleted = [one for id, one in sorted(self.state.deleted.items())]

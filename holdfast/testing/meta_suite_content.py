@@ -118,6 +118,7 @@ class ContentTests(MetaHarness):
         assert self.run(self.meta.upload(99, upload_id)) is None
         assert self.keys() == []
         assert self.run(self.meta.expired_uploads(FAR_MS, 10)) == [upload]
+        assert self.run(self.meta.expired_uploads(FAR_MS, 10, upload)) == []
         assert self.run(self.meta.expired_uploads(upload.initiated_ms, 10)) == []
         assert self.run(self.meta.parts(upload_id)) == [one.part, two.part]
         assert self.run(self.meta.parts(upload_id, 1)) == [two.part]
@@ -184,6 +185,32 @@ class ContentTests(MetaHarness):
         assert self.reap() == 8
         assert len(self.going()) == 8
         assert self.reap() == 0
+
+    def test_abort_of_what_nobody_uses(self) -> None:
+        upload_id, (part,) = self.upload(b"k", (1, stored(b"part", 1), 6))
+        for used_ms in (1, part.part.modified_ms):
+            command = AbortUpload(self.bucket.id, upload_id, used_ms)
+            assert self.submit(command) == Refused("UploadInUse")
+        assert self.run(self.meta.upload(self.bucket.id, upload_id)) is not None
+        command = AbortUpload(self.bucket.id, upload_id, part.part.modified_ms + 1)
+        assert self.submit(command) == Done()
+        empty, _ = self.upload(b"empty")
+        upload = self.run(self.meta.upload(self.bucket.id, empty))
+        assert upload is not None
+        command = AbortUpload(self.bucket.id, empty, upload.initiated_ms)
+        assert self.submit(command) == Refused("UploadInUse")
+        command = AbortUpload(self.bucket.id, empty, upload.initiated_ms + 1)
+        assert self.submit(command) == Done()
+
+    def test_expired_uploads_page_by_page(self) -> None:
+        ids = [self.upload(b"k%d" % (n % 3))[0] for n in range(7)]
+        found: list[int] = []
+        after = None
+        while page := self.run(self.meta.expired_uploads(FAR_MS, 2, after)):
+            assert len(page) <= 2
+            found += [upload.id for upload in page]
+            after = page[-1]
+        assert found == ids
 
     def test_copy_of_a_multipart_object_shares_its_parts(self) -> None:
         upload_id, parts = self.upload(

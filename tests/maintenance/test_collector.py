@@ -12,6 +12,7 @@ from pathlib import Path
 from holdfast.blobs.contract import BlobAddress, BlobMissing
 from holdfast.blobs.files import FileBlobStore
 from holdfast.maintenance.collector import Collector, CollectorReport
+from holdfast.maintenance.rounds import run_rounds
 from holdfast.meta.commands import (
     AbortUpload,
     CreateUpload,
@@ -188,7 +189,7 @@ def test_run_collects_by_itself_and_ends_when_told(tmp_path: Path) -> None:
         await _delete(stores, b"key")
         stop = asyncio.Event()
         collector = Collector(stores.meta, stores.blobs, grace_seconds=0.0)
-        running = asyncio.create_task(collector.run(stop))
+        running = asyncio.create_task(run_rounds(collector.rounds(), stop))
         while await _is_there(stores, address):
             assert not running.done()
             await asyncio.sleep(0.02)

@@ -236,11 +236,14 @@ class SqliteReader:
         )
         return unpack_upload(rows[0]) if rows else None
 
-    async def expired_uploads(self, before_ms: int, limit: int) -> list[Upload]:
+    async def expired_uploads(
+        self, before_ms: int, limit: int, after: Upload | None = None
+    ) -> list[Upload]:
+        last = (-1, -1) if after is None else (after.initiated_ms, after.id)
         rows = self._rows(
             f"SELECT {UPLOAD_COLUMNS} FROM uploads WHERE initiated_ms < ?"
-            " ORDER BY initiated_ms LIMIT ?",
-            (before_ms, limit),
+            " AND (initiated_ms, id) > (?, ?) ORDER BY initiated_ms, id LIMIT ?",
+            (before_ms, *last, limit),
         )
         return [unpack_upload(row) for row in rows]
 

@@ -176,6 +176,10 @@ class SqliteState:
         ).fetchall()
         return [unpack_part_row(row) for row in rows]
 
+    def newest_part_ms(self, parts_id: int) -> int:
+        row = self._one("SELECT max(modified_ms) FROM parts WHERE parts_id = ?", (parts_id,))
+        return 0 if row is None or row[0] is None else int(row[0])
+
     def part(self, parts_id: int, number: int) -> PartRow | None:
         row = self._one(
             f"SELECT {PART_COLUMNS} FROM parts WHERE parts_id = ? AND number = ?",
