@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -49,6 +48,8 @@ class Site:
     listeners: list[Listener]
     certificate: tls.Certificate | None
     leases: OldestReads
+    #: seconds since the epoch; tests move it
+    clock: Callable[[], float]
 
 
 def run_on_loop(main: Coroutine[Any, Any, None], loop_name: str) -> None:
@@ -88,7 +89,7 @@ class Gateway:
             meta=store.meta,
             blobs=site.blobs,
             directory=Directory(store.meta, site.root),
-            now=time.time,
+            now=site.clock,
             region=settings.region,
             domains=settings.domain,
             website_domains=settings.website_domain,

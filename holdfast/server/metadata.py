@@ -50,9 +50,12 @@ class CommitterFailed(MetaUnavailable):
 class Metadata:
     """Made by the process that holds DATA's lock, before it forks. Opens no database."""
 
-    def __init__(self, data: Path, settings: Settings) -> None:
-        """Raises OSError, and DataError when the database is lost."""
+    def __init__(
+        self, data: Path, settings: Settings, clock: Callable[[], float] = time.time
+    ) -> None:
+        """clock: seconds since the epoch. Raises OSError, and DataError when the database is lost."""
         self._settings = settings
+        self._clock = clock
         self._path = data / "meta" / DATABASE
         run = data / "run"
         for directory in (self._path.parent, run):
@@ -97,6 +100,7 @@ class Metadata:
             durable=settings.durability == "full",
             reserve=ReserveFile(self._path.parent / "reserve", settings.reserve_bytes),
             grace_ms=int(settings.gc_grace_seconds * 1000),
+            now_us=lambda: int(self._clock() * 1e6),
         )
 
     def when_opened(self, callback: Callable[[], None]) -> None:

@@ -72,11 +72,12 @@ async def maintain(site: Site, stop: asyncio.Event) -> None:
         store.meta,
         site.blobs,
         grace_seconds=site.settings.gc_grace_seconds,
+        now=site.clock,
         oldest_read_ms=site.leases.oldest_ms,
     )
     rounds = collector.rounds()
     if days := site.settings.multipart_expiry_days:
-        expiry = UploadExpiry(store.meta, days=days)
+        expiry = UploadExpiry(store.meta, days=days, now=site.clock)
         rounds += (Round("expiry", expiry.round, FIRST_ROUND_SECONDS, ROUND_SECONDS),)
     checkpoints_end = threading.Event()
     checkpoints = asyncio.create_task(asyncio.to_thread(site.metadata.checkpoint, checkpoints_end))

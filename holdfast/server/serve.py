@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -43,7 +44,9 @@ def single_process(settings: Settings) -> bool:
 
 
 @contextlib.contextmanager
-def opened_site(settings: Settings, workers: int) -> Iterator[tuple[Site, RootKeys]]:
+def opened_site(
+    settings: Settings, workers: int, clock: Callable[[], float] = time.time
+) -> Iterator[tuple[Site, RootKeys]]:
     """Everything the processes share. Raises DataError, TlsError, ListenError, OSError."""
     with contextlib.ExitStack() as stack:
         data = DataDirectory.open(settings.data)
@@ -56,7 +59,7 @@ def opened_site(settings: Settings, workers: int) -> Iterator[tuple[Site, RootKe
         blobs = FileBlobStore(data.path, durability="relaxed" if relaxed else "full")
         stack.callback(blobs.close)
         blobs.prepare()
-        metadata = Metadata(data.path, settings)
+        metadata = Metadata(data.path, settings, clock)
         stack.callback(metadata.close)
         listeners = open_listeners(settings.listen, workers)
         stack.callback(close_listeners, listeners)
@@ -70,6 +73,7 @@ def opened_site(settings: Settings, workers: int) -> Iterator[tuple[Site, RootKe
             listeners=listeners,
             certificate=certificate,
             leases=OldestReads(workers),
+            clock=clock,
         )
         yield site, keys
 

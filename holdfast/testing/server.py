@@ -2,6 +2,7 @@
 
 with Server() as server:
     boto3.client("s3", **server.client_arguments())
+    server.clock.advance(3600)
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from holdfast.server.gateway import Site, run_on_loop
 from holdfast.server.roles import SingleProcess
 from holdfast.server.serve import opened_site
 from holdfast.server.welcome import endpoint
+from holdfast.testing.clock import Clock
 
 START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 60.0
@@ -31,10 +33,17 @@ class Server:
     """
 
     def __init__(
-        self, data: str | None = None, *, durability: str = "relaxed", **settings: object
+        self,
+        data: str | None = None,
+        *,
+        durability: str = "relaxed",
+        clock: Clock | None = None,
+        **settings: object,
     ) -> None:
-        """Raises ConfigError."""
+        """clock: one to share between servers, else its own. Raises ConfigError."""
         self._data = data
+        #: the server's time, to be stopped or moved on
+        self.clock = Clock() if clock is None else clock
         chosen: dict[str, object] = {
             "listen": "127.0.0.1:0",
             "durability": durability,
@@ -77,7 +86,7 @@ class Server:
                 tempfile.TemporaryDirectory(prefix="holdfast-", ignore_cleanup_errors=True)
             )
             self.settings = load({**self._settings, "data": data}, environ={}).settings
-            site, keys = stack.enter_context(opened_site(self.settings, 1))
+            site, keys = stack.enter_context(opened_site(self.settings, 1, self.clock))
             self.access_key, self.secret_key = keys.access_key, keys.secret_key
             secure = bool(self.settings.tls_cert)
             self.endpoints = [endpoint(listener.address, secure) for listener in site.listeners]
