@@ -33,17 +33,12 @@ class Server:
     """
 
     def __init__(
-        self,
-        data: str | None = None,
-        *,
-        durability: str = "relaxed",
-        clock: Clock | None = None,
-        **settings: object,
+        self, data: str | None = None, *, durability: str = "relaxed", **settings: object
     ) -> None:
-        """clock: one to share between servers, else its own. Raises ConfigError."""
+        """Raises ConfigError."""
         self._data = data
         #: the server's time, to be stopped or moved on
-        self.clock = Clock() if clock is None else clock
+        self.clock = Clock()
         chosen: dict[str, object] = {
             "listen": "127.0.0.1:0",
             "durability": durability,
