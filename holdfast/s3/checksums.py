@@ -118,13 +118,14 @@ def checksum_elements(name: str, kind: str, value: str) -> str:
 
 
 def decode_digest(alg: Algorithm, text: str, where: str) -> bytes:
-    """The digest in a header or element. Raises InvalidRequest when it can't be one."""
+    """The digest in a header or element. Raises BadDigest when it can't be one: a value that does
+    not go with its algorithm fails so, as PutObject documents."""
     try:
         value = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         value = b""
     if len(value) != alg.digest_bytes:
-        raise S3Error("InvalidRequest", f"Value for {where} header is invalid.")
+        raise S3Error("BadDigest", f"Value for {where} header is invalid.")
     return value
 
 

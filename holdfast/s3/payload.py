@@ -54,7 +54,7 @@ class Payload:
     )
 
     def __init__(self, request: Request, auth: Authenticated, length_max: int) -> None:
-        """Raises MissingContentLength, EntityTooLarge, InvalidDigest, InvalidRequest."""
+        """Raises MissingContentLength, EntityTooLarge, BadDigest, InvalidDigest, InvalidRequest."""
         headers = request.headers
         self._body: Body = request.body
         self._decoder: ChunkedDecoder | None = None
@@ -91,7 +91,7 @@ class Payload:
                 )
             if chosen is not self.algorithm:
                 raise S3Error(
-                    "InvalidRequest", "Value for x-amz-sdk-checksum-algorithm header is invalid."
+                    "BadDigest", "Value for x-amz-sdk-checksum-algorithm header is invalid."
                 )
 
     @property

@@ -34,7 +34,7 @@ _BAD_HEADER = (
 def parse_tag_document(body: bytes, *, bucket: bool = False) -> dict[str, str]:
     """The tags of a Tagging document, in its order; `bucket` chooses the bucket's limit.
 
-    Raises MalformedXML, InvalidTag, BadRequest (too many).
+    Raises MalformedXML, InvalidTag (also too many).
     """
     tree = xml.parse(body, "Tagging")
     if [child.tag for child in tree] != ["TagSet"]:
@@ -56,7 +56,7 @@ def parse_tag_document(body: bytes, *, bucket: bool = False) -> dict[str, str]:
 
 def parse_tag_header(text: str) -> dict[str, str]:
     """The tags of an object in the form of a query, `k1=v1&k2=v2`, URL-encoded UTF-8 (the value of
-    x-amz-tagging). Raises InvalidArgument, InvalidTag, BadRequest (too many)."""
+    x-amz-tagging). Raises InvalidArgument, InvalidTag (also too many)."""
     if not text:
         return {}
     # one more than the limit is enough to know that there are too many
@@ -100,9 +100,9 @@ def tag_document(tags: dict[str, str]) -> bytes:
 
 def _check_count(count: int, bucket: bool) -> None:
     if bucket and count > BUCKET_TAGS_MAX:
-        raise S3Error("BadRequest", f"Bucket tag count cannot be greater than {BUCKET_TAGS_MAX}")
+        raise S3Error("InvalidTag", f"Bucket tag count cannot be greater than {BUCKET_TAGS_MAX}")
     if not bucket and count > OBJECT_TAGS_MAX:
-        raise S3Error("BadRequest", f"Object tags cannot be greater than {OBJECT_TAGS_MAX}")
+        raise S3Error("InvalidTag", f"Object tags cannot be greater than {OBJECT_TAGS_MAX}")
 
 
 def _decoded(part: str) -> str:

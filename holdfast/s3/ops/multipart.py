@@ -215,7 +215,7 @@ async def _complete(
             return _completed(call, bucket, version)
         if inp.checksum_type and upload.checksum_type and inp.checksum_type != upload.checksum_type:
             raise S3Error(
-                "InvalidRequest",
+                "BadDigest",
                 f"The upload was created using the {upload.checksum_type} checksum mode. The "
                 "complete request must use the same checksum mode.",
             )
