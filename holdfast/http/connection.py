@@ -122,14 +122,14 @@ class Connection(FlowControl):
             self._server.remove(self)
 
     def eof_received(self) -> bool:
-        """The client sends no more. What it has sent whole is still answered (RFC 9112 9.6)."""
+        """The client sends no more. What it has sent is still answered (RFC 9112 9.6), but on TLS."""
         self._eof = True
         if self._body is not None:
-            self._body.fail(ClientDisconnected("the client closed the connection"))
+            fault = BadBody if self._state == BUSY and not self.secure else ClientDisconnected
+            self._body.fail(fault("The request body terminated unexpectedly"))
         if self._state == BUSY or (self._state == IDLE and self._pending):
             return not self.secure
-        if self._state < CLOSING:
-            self._state = CLOSING
+        self._state = max(self._state, CLOSING)
         return False
 
     def resume_writing(self) -> None:

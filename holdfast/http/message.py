@@ -19,7 +19,8 @@ class BodyTooLarge(Exception):
 
 
 class BadBody(Exception):
-    """The transfer coding of the body is broken (RFC 9112 section 7); answered 400, then closed."""
+    """The transfer coding of the body is broken (RFC 9112 section 7), or the client stopped sending
+    before its end (section 8); answered 400, then closed."""
 
 
 class Body(Protocol):

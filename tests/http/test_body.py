@@ -130,30 +130,71 @@ def test_too_large_is_said_before_the_body_comes(new_site: NewSite) -> None:
         assert client.is_closed()
 
 
-@pytest.mark.parametrize("how", ["half-close", "reset"])
-@pytest.mark.parametrize(
+STOPS_SHORT = pytest.mark.parametrize(
     "beginning",
     [
         get("/", "Content-Length: 100", method="PUT") + b"x" * 50,
+        get("/", "Content-Length: 100", method="PUT"),
         get("/", "Transfer-Encoding: chunked", method="PUT") + b"64\r\n" + b"x" * 50,
+        get("/", "Transfer-Encoding: chunked", method="PUT") + b"2\r\nxx\r\n",
+        get("/", "Transfer-Encoding: chunked", method="PUT") + b"2\r\nxx\r\n0\r\n",
     ],
 )
-def test_a_body_that_stops_short_is_client_disconnected(
+
+
+def body_is_awaited(site: Site) -> bool:
+    return any(c._body and c._body.waiting for c in site.server.connections)
+
+
+@pytest.mark.parametrize("late", [False, True])
+@STOPS_SHORT
+def test_a_body_that_stops_short_is_400_and_closed(
+    new_site: NewSite, beginning: bytes, late: bool
+) -> None:
+    """A client that shuts down its sending side only still reads."""
+    filler = Filler(1000)
+    site = new_site(filler)
+    with site.connect() as client:
+        client.send(beginning)
+        if late:
+            site.until(lambda: body_is_awaited(site))
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.answer().status == 400
+        assert client.is_closed()
+    assert [type(error) for error in filler.errors] == [BadBody]
+    assert not filler.bodies
+    assert [record.status for record in site.records] == [400]
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+@STOPS_SHORT
+def test_a_client_that_leaves_within_its_body(
     new_site: NewSite, how: str, beginning: bytes
 ) -> None:
     filler = Filler(1000)
     site = new_site(filler)
     with site.connect() as client:
         client.send(beginning)
-        site.until(lambda: any(c._body and c._body.waiting for c in site.server.connections))
-        if how == "half-close":
-            client.sock.shutdown(socket.SHUT_WR)
-            assert client.is_closed()
-        else:
+        site.until(lambda: body_is_awaited(site))
+        if how == "reset":
             client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    site.until(lambda: site.records)
-    assert [type(error) for error in filler.errors] == [ClientDisconnected]
+    site.until(lambda: site.records and not site.server.connections)
+    expected = BadBody if how == "close" else ClientDisconnected
+    assert [type(error) for error in filler.errors] == [expected]
     assert not filler.bodies
+
+
+def test_what_a_handler_leaves_of_a_body_that_stops_short(new_site: NewSite) -> None:
+    async def refuse(request: Request) -> Response:
+        return Response(403, [])
+
+    site = new_site(refuse)
+    with site.connect() as client:
+        client.send(get("/", "Content-Length: 100", method="PUT") + b"x" * 50)
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.answer().status == 403
+        assert client.is_closed()
+    site.until(lambda: not site.server.connections)
 
 
 @pytest.mark.parametrize("late", [False, True])
