@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from pathlib import Path
+from typing import Self
 
 _PROCESSES_MAX = 10_000
+_SAMPLE_SECONDS = 0.1
 
 
 def process_tree(root: int) -> list[int]:
@@ -62,3 +65,44 @@ def disk_bytes(directory: str) -> int:
                 seen.add((status.st_dev, status.st_ino))
                 total += status.st_blocks * 512
     return total
+
+
+def io_bytes(root: int) -> int:
+    """What the process tree has read and written so far by system calls, files and sockets alike."""
+    total = 0
+    for pid in process_tree(root):
+        try:
+            counters = Path(f"/proc/{pid}/io").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile
+        total += sum(
+            int(count) for count in re.findall(r"^[rw]char: (\d+)$", counters, re.MULTILINE)
+        )
+    return total
+
+
+class PeakPss:
+    """The highest PSS of a process tree while the `with` lasts; without a pid all stays 0. Bytes."""
+
+    def __init__(self, root: int | None) -> None:
+        self.before = 0
+        self.peak = 0
+        self._root = root
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="peak-pss", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._root is not None:
+            self.before = pss_bytes(self._root)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._root is not None:
+            self._thread.join()
+
+    def _sample(self) -> None:
+        assert self._root is not None
+        while not self._stop.wait(_SAMPLE_SECONDS):
+            self.peak = max(self.peak, pss_bytes(self._root))

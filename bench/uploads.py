@@ -11,7 +11,6 @@ import os
 import selectors
 import socket
 import sys
-import threading
 import time
 from dataclasses import dataclass, field
 
@@ -24,7 +23,6 @@ from bench.sign import UNSIGNED_PAYLOAD
 BUCKET = "holdfast-bench-uploads"
 STAMP_BYTES = 16
 ANSWER_BYTES_MAX = 64 * 1024
-SAMPLE_SECONDS = 0.1
 MIB = 1024 * 1024
 
 
@@ -74,23 +72,16 @@ def run(endpoint: Endpoint, count: int, size: int, pid: int | None, seconds_max:
         raise click.ClickException(f"the bucket can't be made: status {status}")
     source = os.memfd_create("bench-uploads")
     os.truncate(source, size)
-    stop = threading.Event()
-    sampler = threading.Thread(target=_sample, args=(outcome, pid, stop))
-    if pid is not None:
-        outcome.pss_before = memory.pss_bytes(pid)
-        sampler.start()
     started = time.monotonic()
     try:
-        with selectors.DefaultSelector() as selector:
+        with memory.PeakPss(pid) as pss, selectors.DefaultSelector() as selector:
             for number in range(count):
                 upload = _Upload(endpoint, f"{started:.0f}-{number:05d}", size)
                 selector.register(upload.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, upload)
             _drive(selector, source, size, outcome, started + seconds_max)
     finally:
-        stop.set()
-        if pid is not None:
-            sampler.join()
         os.close(source)
+    outcome.pss_before, outcome.pss_peak = pss.before, pss.peak
     outcome.seconds = time.monotonic() - started
     return outcome
 
@@ -119,12 +110,6 @@ def _drive(
 def _end(selector: selectors.BaseSelector, sock: socket.socket) -> None:
     selector.unregister(sock)
     sock.close()
-
-
-def _sample(outcome: Outcome, pid: int | None, stop: threading.Event) -> None:
-    assert pid is not None
-    while not stop.wait(SAMPLE_SECONDS):
-        outcome.pss_peak = max(outcome.pss_peak, memory.pss_bytes(pid))
 
 
 @click.command()
