@@ -81,13 +81,15 @@ NO_CONDITIONS = Conditions()
 
 
 class CreateBucket(msgspec.Struct, frozen=True, array_like=True, tag=10):
-    """-> BucketCreated, or Refused BucketAlreadyExists / BucketAlreadyOwnedByYou / TooManyBuckets."""
+    """-> BucketCreated, or Refused BucketAlreadyExists / BucketAlreadyOwnedByYou / TooManyBuckets.
+    `documents`: the configuration that it begins with, by kind."""
 
     name: str
     owner: str
     region: str
     object_lock: bool = False
     owner_buckets_max: int = 10_000
+    documents: dict[str, bytes] = {}
 
 
 class DeleteBucket(msgspec.Struct, frozen=True, array_like=True, tag=11):

@@ -54,6 +54,8 @@ def create_bucket(
         command.object_lock,
     )
     effects.append(PutBucket(bucket))
+    for kind, body in command.documents.items():
+        effects.append(WriteDocument(bucket.id, kind, body))
     return BucketCreated(bucket)
 
 

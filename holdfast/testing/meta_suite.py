@@ -131,6 +131,18 @@ class MetaSuite(ContentTests, VersionTests, ListingTests):
         assert self.run(self.meta.deleted_bucket_directories(10)) == []
         assert self.create("bucket").id > self.bucket.id
 
+    def test_a_bucket_begins_with_its_documents(self) -> None:
+        """In one command: nobody sees it without them, and no crash leaves it so."""
+        documents = {"acl": b"one", "ownership": b"two"}
+        command = CreateBucket("second", OWNER, "us-east-1", documents=documents)
+        made = self.submit(command)
+        assert isinstance(made, BucketCreated)
+        for kind, body in documents.items():
+            assert self.run(self.meta.document(made.bucket.id, kind)) == body
+        again = CreateBucket("second", OWNER, "us-east-1", documents={"acl": b"three"})
+        assert self.submit(again) == Refused("BucketAlreadyOwnedByYou")
+        assert self.run(self.meta.document(made.bucket.id, "acl")) == b"one"
+
     def test_documents(self) -> None:
         assert self.run(self.meta.document(0, "users")) is None
         for bucket_id in (0, self.bucket.id):

@@ -123,20 +123,16 @@ async def create_bucket(call: Call, inp: CreateBucketInput) -> Response:
     body = await read_document(call.request, call.auth, XML_BODY_BYTES_MAX)
     if body:
         _check_configuration(body, region)
-    documents: dict[str, bytes | None] = {**await new_bucket_documents(call, inp, inp.ownership)}
+    documents = await new_bucket_documents(call, inp, inp.ownership)
     result = await call.services.meta.submit(
-        CreateBucket(name, call.account_id, region, inp.object_lock)
+        CreateBucket(name, call.account_id, region, inp.object_lock, documents=documents)
     )
     if isinstance(result, Refused):
         if result.code != "BucketAlreadyOwnedByYou" or region != "us-east-1":
             raise S3Error(result.code, BucketName=name)
-        bucket = await call.bucket()
-        documents = {ACL_KIND: documents.get(ACL_KIND)}
+        await put_document(call, await call.bucket(), ACL_KIND, documents.get(ACL_KIND))
     else:
         assert isinstance(result, BucketCreated)
-        bucket = result.bucket
-    for kind, document in documents.items():
-        await put_document(call, bucket, kind, document)
     return call.empty([("Location", f"/{name}")])
 
 
