@@ -1,8 +1,8 @@
 """AWS Signature Version 4 for raw requests, made ahead of the measurement.
 
 The bench signs by itself and imports nothing of Holdfast, so that a fault shared by the server's
-verification and the client's signing cannot hide. Signed are always host, x-amz-content-sha256 and
-x-amz-date, the least that S3 accepts.
+verification and the client's signing cannot hide. Signed are host, x-amz-content-sha256 and
+x-amz-date, the least that S3 accepts, and what else a caller names.
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 """
 
@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
-_SIGNED_HEADERS = "host;x-amz-content-sha256;x-amz-date"
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 def canonical_query(pairs: Iterable[tuple[str, str]]) -> str:
@@ -43,20 +43,35 @@ class Signer:
         self._string_to_sign = f"AWS4-HMAC-SHA256\n{self._date}\n{'/'.join(scope)}\n"
         self._credential = f"{access_key}/{'/'.join(scope)}"
 
-    def headers(self, method: str, path: str, query: str, payload_hash: str) -> dict[str, str]:
-        """path: percent-encoded, starts with a slash. query: from `canonical_query`."""
-        canonical = (
-            f"{method}\n{path}\n{query}\nhost:{self._host}\nx-amz-content-sha256:{payload_hash}\n"
-            f"x-amz-date:{self._date}\n\n{_SIGNED_HEADERS}\n{payload_hash}"
-        )
+    def headers(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        payload_hash: str,
+        further: Mapping[str, str] = _NO_HEADERS,
+    ) -> dict[str, str]:
+        """path: percent-encoded, starts with a slash. query: from `canonical_query`. further: to be
+        sent and signed too, names in lower case, values as they are in the canonical request."""
+        lines = {
+            "host": self._host,
+            "x-amz-content-sha256": payload_hash,
+            "x-amz-date": self._date,
+            **further,
+        }
+        names = sorted(lines)
+        signed = ";".join(names)
+        text = "".join([f"{name}:{lines[name]}\n" for name in names])
+        canonical = f"{method}\n{path}\n{query}\n{text}\n{signed}\n{payload_hash}"
         to_sign = self._string_to_sign + hashlib.sha256(canonical.encode()).hexdigest()
         signature = hmac.digest(self._key, to_sign.encode(), "sha256").hex()
         return {
             "Host": self._host,
             "x-amz-content-sha256": payload_hash,
             "x-amz-date": self._date,
+            **further,
             "Authorization": f"AWS4-HMAC-SHA256 Credential={self._credential}, "
-            f"SignedHeaders={_SIGNED_HEADERS}, Signature={signature}",
+            f"SignedHeaders={signed}, Signature={signature}",
         }
 
     def head(
