@@ -8,8 +8,9 @@
 
 An explicit Deny wins over all of it, but never locks the owner out of the policy itself. Object
 ownership may switch ACLs off, and then the bucket owner owns every object; the public access block
-narrows what is public. Users' own policies, when there are such, join in `_verdict` and nowhere
-else. https://docs.aws.amazon.com/AmazonS3/latest/userguide/how-s3-evaluates-access-control.html
+narrows what is public; Requester Pays refuses others who don't say that they will pay. Users' own
+policies, when there are such, join in `_verdict` and nowhere else.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/how-s3-evaluates-access-control.html
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from holdfast.s3.ownership import (
 )
 from holdfast.s3.payload import read_document
 from holdfast.s3.replay import ReplayedBody
+from holdfast.s3.request_payment import refuses_to_pay
 from holdfast.s3.tags import parse_tag_document
 from holdfast.s3.xml import XML_BODY_BYTES_MAX
 
@@ -164,8 +166,9 @@ async def authorize(call: Call) -> None:
         await require(call, "s3:GetObject", bucket, call.key, version_id)
     if op.level is OBJECT and op.method not in ("GET", "HEAD"):
         for also in _also(call, bucket, by):
-            if also != action:
-                await require(call, also, bucket, call.key, version_id)
+            if also != action:  # a condition is on the current version, whichever is deleted
+                of_version = "" if also == "s3:GetObject" else version_id
+                await require(call, also, bucket, call.key, of_version)
 
 
 def _also(call: Call, bucket: Bucket, by: _By) -> set[str]:
@@ -176,6 +179,8 @@ def _also(call: Call, bucket: Bucket, by: _By) -> set[str]:
         for name, action in _ALSO.items()
         if name in headers and not _asks_nothing(name, headers[name], bucket)
     }
+    if headers.get("if-match", "*").strip('" ') != "*":  # whoever compares it learns the ETag
+        wanted.add("s3:GetObject")
     if by is _By.ACL:  # whoever may write by an ACL owns what he writes, with its ACL and tags
         wanted -= {"s3:PutObjectAcl", "s3:PutObjectTagging"}
     return wanted
@@ -219,6 +224,8 @@ async def nothing_allows(call: Call, bucket: Bucket) -> bool:
     if call.auth.credential is not None and _owns(call, bucket):
         return False
     configuration = await call.services.configurations.of(bucket)
+    if refuses_to_pay(call, configuration):
+        return True
     return (
         configuration.document(POLICY_KIND) is None and object_ownership(configuration) == ENFORCED
     )
@@ -268,6 +275,8 @@ async def _decide(
         action = _OF_A_VERSION.get(action, action)
     configuration = await call.services.configurations.of(bucket)
     owns = _owns(call, bucket)
+    if not owns and refuses_to_pay(call, configuration):
+        return _By.NOTHING
     policy = bucket_policy(bucket, configuration)
     verdict = Verdict.NONE
     if policy is not None:

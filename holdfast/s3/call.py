@@ -48,6 +48,7 @@ class Call:
         "_bucket",
         "auth",
         "bucket_name",
+        "charged",
         "key",
         "op",
         "query",
@@ -76,6 +77,8 @@ class Call:
         self._bucket: Bucket | None = None
         #: the bucket that a copy reads from
         self.source: Bucket | None = None
+        #: whether the caller pays for it, as Requester Pays has it
+        self.charged = False
 
     @property
     def account_id(self) -> str:

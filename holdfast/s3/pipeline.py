@@ -24,6 +24,7 @@ from holdfast.s3.errors import S3Error
 from holdfast.s3.faults import as_s3_error
 from holdfast.s3.operation import OBJECT
 from holdfast.s3.render import error_response
+from holdfast.s3.request_payment import CHARGED_HEADER
 from holdfast.s3.routing import make_router
 from holdfast.s3.server_log import Seen, ServerLog
 from holdfast.s3.target import meant_headers, parse_target
@@ -103,6 +104,9 @@ async def _perform(call: Call) -> Response:
         raise S3Error("NotImplemented", f"{op.name} is not implemented.")
     inp = bind(op, call.request.headers, call.query)
     try:
-        return await op.handler(call, inp)
+        response = await op.handler(call, inp)
     except S3Error as error:
         raise await concealed(call, error) from error
+    if call.charged:
+        response.headers.append(CHARGED_HEADER)
+    return response

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Annotated, NamedTuple
 
 from holdfast.http.message import Response
-from holdfast.s3 import xml
+from holdfast.s3 import request_payment, xml
 from holdfast.s3.call import Call
 from holdfast.s3.checksums import HEADERS
 from holdfast.s3.documents import answer_document, children, store_document, text
@@ -18,7 +18,6 @@ from holdfast.s3.errors import S3Error
 from holdfast.s3.operation import BUCKET, Input, Query, operation
 from holdfast.s3.xml import element
 
-REQUEST_PAYMENT = "requestPayment"
 ACCELERATE = "accelerate"
 
 
@@ -33,19 +32,19 @@ def _choice(body: bytes, root: str, name: str, choices: tuple[str, ...]) -> byte
 @operation("GetBucketRequestPayment", "GET", BUCKET, query=("requestPayment",))
 async def get_bucket_request_payment(call: Call, inp: Input) -> Response:
     owner_pays = xml.document("RequestPaymentConfiguration", element("Payer", "BucketOwner"))
-    return await answer_document(call, REQUEST_PAYMENT, owner_pays)
+    return await answer_document(call, request_payment.KIND, owner_pays)
 
 
 @operation("PutBucketRequestPayment", "PUT", BUCKET, query=("requestPayment",), takes=HEADERS)
 async def put_bucket_request_payment(call: Call, inp: Input) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketRequestPayment.html
 
-    Deviation: nobody is charged, so who pays is kept and answered, and requests of others are not
-    refused for the want of x-amz-request-payer.
+    Deviation: nobody is charged. Requests of others are refused for the want of x-amz-request-payer
+    as S3 does, but never those of the root user.
     """
     return await store_document(
         call,
-        REQUEST_PAYMENT,
+        request_payment.KIND,
         lambda body: _choice(
             body, "RequestPaymentConfiguration", "Payer", ("Requester", "BucketOwner")
         ),
