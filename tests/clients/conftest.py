@@ -6,6 +6,7 @@ CLIENT_AWS names the aws program where another one comes first on PATH.
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -13,10 +14,14 @@ import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
 from ..serving import ServeProcess
+from .settings import clean_environment, environment, namespace
+
+Page = Callable[..., dict[str, Any]]
 
 FILES_MIN = 10_000
 TREE_FILE_BYTES_MAX = 4 * 1024**2
@@ -34,11 +39,25 @@ def program(name: str) -> str:
     """The path of a client program; skips, or fails where clients are required."""
     found = shutil.which(os.environ.get(f"CLIENT_{name.upper()}", name))
     if found is None:
-        message = f"{name} is not installed"
-        if os.environ.get("REQUIRE_CLIENTS") == "1":
-            pytest.fail(f"{message}, and REQUIRE_CLIENTS=1 asks for it")
-        pytest.skip(message)
+        _missing(name)
     return found
+
+
+def library(name: str) -> Any:
+    """A client library; skips, or fails where clients are required."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0]:
+            raise
+        _missing(name)
+
+
+def _missing(name: str) -> NoReturn:
+    message = f"{name} is not installed"
+    if os.environ.get("REQUIRE_CLIENTS") == "1":
+        pytest.fail(f"{message}, and REQUIRE_CLIENTS=1 asks for it")
+    pytest.skip(message)
 
 
 def run(*command: str, env: dict[str, str], cwd: Path | None = None) -> str:
@@ -74,6 +93,23 @@ def holdfast(scratch: Path) -> Iterator[ServeProcess]:
     process.start()
     yield process
     process.destroy()
+
+
+@pytest.fixture
+def page(holdfast: ServeProcess, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
+    """page(section, variables=other): run the section's Python block and give what it defines;
+    in the environment of the section `other`, else in one that says nothing of any server."""
+
+    def run_block(section: str, variables: str = "") -> dict[str, Any]:
+        clean = environment(variables, holdfast.endpoint) if variables else clean_environment()
+        for name in os.environ.keys() - clean.keys():
+            monkeypatch.delenv(name)
+        for name, value in clean.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(scratch)
+        return namespace(section, holdfast.endpoint)
+
+    return run_block
 
 
 @pytest.fixture(scope="session")

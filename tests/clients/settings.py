@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 
 from ..serving import ACCESS_KEY, ROOT, SECRET_KEY
 
 PAGE = (ROOT / "docs" / "clients.md").read_text()
 #: would change what a client does, whatever the page says
-_FOREIGN = ("AWS_", "RCLONE_", "RESTIC_", "HOLDFAST_")
+_FOREIGN = ("AWS_", "RCLONE_", "RESTIC_", "HOLDFAST_", "PYICEBERG_")
 
 
 def _section(client: str) -> str:
@@ -37,11 +38,15 @@ def environment(client: str, endpoint: str) -> dict[str, str]:
     """This process's environment, and the section's `export NAME=value` lines."""
     exported = re.findall(r"^export (\w+)=(\S+)$", _section(client), re.M)
     assert exported, client
+    return clean_environment() | {name: fill_in(value, endpoint) for name, value in exported}
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what tells a client of a server."""
     clean = {n: v for n, v in os.environ.items() if not n.startswith(_FOREIGN)}
     # no file of the user's, either
     files = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "RCLONE_CONFIG")
-    nowhere = dict.fromkeys(files, "/nonexistent/config")
-    return clean | nowhere | {name: fill_in(value, endpoint) for name, value in exported}
+    return clean | dict.fromkeys(files, "/nonexistent/config")
 
 
 def block(client: str, language: str, endpoint: str) -> str:
@@ -49,3 +54,10 @@ def block(client: str, language: str, endpoint: str) -> str:
     found = re.search(rf"^```{language}\n(.*?)^```", _section(client), re.M | re.S)
     assert found, f"docs/clients.md: {client} has no block in {language}"
     return fill_in(found[1], endpoint)
+
+
+def namespace(client: str, endpoint: str) -> dict[str, Any]:
+    """What the section's first Python block defines, having run it."""
+    names: dict[str, Any] = {}
+    exec(compile(block(client, "python", endpoint), f"docs/clients.md: {client}", "exec"), names)
+    return names
