@@ -138,8 +138,9 @@ class PutObject(msgspec.Struct, frozen=True, array_like=True, tag=20):
 
 
 class DeleteObject(msgspec.Struct, frozen=True, array_like=True, tag=21):
-    """-> ObjectDeleted, or Refused NoSuchBucket / PreconditionFailed / NoSuchKey (conditions only) /
-    AccessDenied (a named version that object lock holds).
+    """-> ObjectDeleted, or Refused NoSuchBucket / PreconditionFailed (if_match also where the newest
+    is a delete marker) / NoSuchKey (conditions only) / AccessDenied (a named version that object
+    lock holds).
 
     seq 0: the current version (in a versioned bucket: adds a delete marker); -1: the null version;
     else that version. Deleting what is not there is a success.

@@ -145,6 +145,11 @@ def delete_object(
     if bucket is None:
         raise Refusal("NoSuchBucket")
     current = state.current(command.bucket_id, command.key)
+    marked = current is None and bool(bucket.versioning)
+    if marked and command.conditions.if_match and state.others(bucket.id, command.key, 1):
+        # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html: a delete
+        # marker does not match, where a key without versions is not found
+        raise Refusal("PreconditionFailed")
     check_conditions(command.conditions, current)
     if command.seq != CURRENT_VERSION:
         return _delete_version(command, bucket, current, state, clock, effects)

@@ -182,10 +182,13 @@ async def writer(call: Call, bucket: Bucket) -> str:
 async def _check_enforced(call: Call, inp: AclInput, owner: str) -> None:
     """Where ACLs are switched off, a request may only say what is so anyhow.
 
-    `private` is more than S3 takes here: it grants nobody anything, and rclone sends it always.
+    From the bucket's owner `private` says that, too: full control to him alone.
     """
     granted = inp.header_grants()
-    if not granted and inp.acl in ("", "private", "bucket-owner-full-control"):
+    if not granted and (
+        inp.acl in ("", "bucket-owner-full-control")
+        or (inp.acl == "private" and call.account_id == owner)
+    ):
         return
     if not inp.acl:
         try:

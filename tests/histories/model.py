@@ -245,13 +245,15 @@ class Conditions:
             if value
         }
 
-    def check(self, state: State, key: str) -> None:
-        """Raises Refused."""
+    def check(self, state: State, key: str, *, deletes: bool = False) -> None:
+        """Raises Refused. `deletes`: a delete marker is not missing then, it does not match."""
         current = state.current(key)
         etag = current.content.etag if current is not None and current.content else ""
         if self.if_none_match and current is not None and self.if_none_match in ("*", etag):
             raise Refused(412, "PreconditionFailed")
         if self.if_match and current is None:
+            if deletes and state.versions(key):
+                raise Refused(412, "PreconditionFailed")
             raise Refused(404, "NoSuchKey")
         if self.if_match not in ("", "*", etag):
             raise Refused(412, "PreconditionFailed")

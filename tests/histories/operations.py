@@ -232,7 +232,7 @@ class Delete(Operation):
         return Call("DELETE", self.key, version_query(self.version), headers)
 
     def apply(self, state: State, made: Made) -> tuple[State, Expected]:
-        self.conditions.check(state, self.key)
+        self.conditions.check(state, self.key, deletes=True)
         if self.version:
             found = state.named(self.key, self.version)
             if found is not None and found.content is not None and retained(found, self.bypass):

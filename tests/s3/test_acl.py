@@ -296,7 +296,7 @@ def test_multipart_keeps_owner_and_acl(alice: User, bob: User, writers: str) -> 
         (ENFORCED, {}, "alice-id"),
         (ENFORCED, {"x-amz-acl": "bucket-owner-full-control"}, "alice-id"),
         (ENFORCED, {"x-amz-grant-full-control": "id=alice-id"}, "alice-id"),
-        (ENFORCED, {"x-amz-acl": "private"}, "alice-id"),
+        (ENFORCED, {"x-amz-acl": "private"}, ""),
         (ENFORCED, {"x-amz-acl": "public-read"}, ""),
         (ENFORCED, {"x-amz-grant-read": "id=alice-id"}, ""),
         (PREFERRED, {}, "bob-id"),

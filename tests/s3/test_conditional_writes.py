@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from email.utils import parsedate_to_datetime
 
@@ -95,6 +96,27 @@ def test_delete_if_match(raw: Raw, bucket: str) -> None:
     assert (answer.status, answer.code) == (404, "NoSuchKey")
     raw("PUT", f"/{bucket}/k", body=b"x")
     assert raw("DELETE", f"/{bucket}/k", headers={"if-match": "*"}).status == 204
+
+
+def test_delete_if_match_of_a_delete_marker(raw: Raw, bucket: str) -> None:
+    """It does not match, where a key that was never there is not found; a write finds neither."""
+    enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    assert raw("PUT", f"/{bucket}", "versioning", body=enabled).status == 200
+    path = f"/{bucket}/k"
+    etag = raw("PUT", path, body=b"x").headers["etag"]
+    assert raw("DELETE", path, headers={"if-match": etag}).headers["x-amz-delete-marker"] == "true"
+    for condition in ("*", etag.strip('"')):
+        headers = {"if-match": condition}
+        answer = raw("DELETE", path, headers=headers)
+        assert (answer.status, answer.code) == (412, "PreconditionFailed")
+        assert raw("DELETE", f"/{bucket}/never", headers=headers).code == "NoSuchKey"
+        assert raw("PUT", path, headers=headers, body=b"x").code == "NoSuchKey"
+        entry = f"<Object><Key>k</Key><ETag>{condition}</ETag></Object>"
+        body = f"<Delete>{entry}</Delete>".encode()
+        md5 = {"content-md5": base64.b64encode(hashlib.md5(body).digest()).decode()}
+        assert raw("POST", f"/{bucket}", "delete", md5, body).text("Error/Code") == (
+            "PreconditionFailed"
+        )
 
 
 @pytest.mark.parametrize(

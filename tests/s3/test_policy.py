@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +77,27 @@ def test_who_is_named(
     assert nobody("GET", f"/{alices}/k").code == "AccessDenied"
     assert bob("PUT", f"/{alices}/k", body=b"x").code == "AccessDenied"
     assert bob("GET", f"/{alices}").code == "AccessDenied"
+
+
+def test_who_compares_an_etag_must_be_allowed_to_read(alice: User, bob: User, alices: str) -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html and
+    conditional-deletes.html"""
+    writes = allow(["s3:PutObject", "s3:DeleteObject"], f"{alices}/*", Principal=BOB)
+    put(alice, alices, writes)
+    etag = alice("HEAD", f"/{alices}/k").headers["etag"]
+    body = f"<Delete><Object><Key>k</Key><ETag>{etag}</ETag></Object></Delete>".encode()
+    md5 = {"content-md5": base64.b64encode(hashlib.md5(body).digest()).decode()}
+    for condition in (etag, '"00000000000000000000000000000000"'):
+        headers = {"if-match": condition}
+        assert bob("PUT", f"/{alices}/k", headers=headers, body=b"x").code == "AccessDenied"
+        assert bob("DELETE", f"/{alices}/k", headers=headers).code == "AccessDenied"
+    assert bob("POST", f"/{alices}", "delete", md5, body).text("Error/Code") == "AccessDenied"
+    assert bob("PUT", f"/{alices}/k", headers={"if-match": "*"}, body=b"x").status == 200
+    assert bob("DELETE", f"/{alices}/k", headers={"if-match": "*"}).status == 204
+    assert alice("PUT", f"/{alices}/k", body=b"data").status == 200
+    put(alice, alices, writes, allow("s3:GetObject", f"{alices}/*", Principal=BOB))
+    assert bob("PUT", f"/{alices}/k", headers={"if-match": etag}, body=b"data").status == 200
+    assert bob("POST", f"/{alices}", "delete", md5, body).text("Deleted/Key") == "k"
 
 
 def test_deny_wins_but_never_locks_the_owner_out(alice: User, bob: User, alices: str) -> None:

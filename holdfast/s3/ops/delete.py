@@ -21,7 +21,7 @@ from holdfast.s3.acl import writer
 from holdfast.s3.authorize import nothing_allows, require
 from holdfast.s3.call import Call
 from holdfast.s3.checksums import HEADERS
-from holdfast.s3.conditions import wanted_etag
+from holdfast.s3.conditions import bare_etag, wanted_etag
 from holdfast.s3.dates import parse_any_date
 from holdfast.s3.errors import ERRORS, S3Error
 from holdfast.s3.names import KEY_BYTES_MAX, encode_version_id, version_seq
@@ -135,7 +135,7 @@ async def delete_objects(call: Call, inp: DeleteObjectsInput) -> Response:
         if not key:
             raise S3Error("MalformedXML")
         try:
-            await _check_allowed(call, inp, bucket, key, version_id)
+            await _check_allowed(call, inp, bucket, entry, key, version_id)
             commands.append(_entry_command(owner, inp, bucket, entry, key, version_id))
         except S3Error as error:
             answers.append(_error_entry(key, version_id, error))
@@ -150,11 +150,18 @@ async def delete_objects(call: Call, inp: DeleteObjectsInput) -> Response:
 
 
 async def _check_allowed(
-    call: Call, inp: DeleteObjectsInput, bucket: Bucket, key: str, version_id: str
+    call: Call,
+    inp: DeleteObjectsInput,
+    bucket: Bucket,
+    entry: ElementTree.Element,
+    key: str,
+    version_id: str,
 ) -> None:
     """Raises AccessDenied."""
     name = key.encode("utf-8")
     await require(call, "s3:DeleteObject", bucket, name, version_id)
+    if bare_etag(text_of(entry, "ETag") or "*") != "*":  # as If-Match of DeleteObject
+        await require(call, "s3:GetObject", bucket, name)
     if inp.bypass:
         await require(call, "s3:BypassGovernanceRetention", bucket, name, version_id)
 
