@@ -24,6 +24,9 @@ CredentialLookup = Callable[[str], Credential | None]
 class PayloadKind(enum.Enum):
     """What `x-amz-content-sha256` promises of the body."""
 
+    # a member is looked up in every request, and Enum's own hash is a call into Python
+    __hash__ = object.__hash__
+
     SIGNED = "signed"  # the hash of the body is part of the signature
     UNSIGNED = "UNSIGNED-PAYLOAD"
     STREAMING_SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"

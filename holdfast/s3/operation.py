@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 class Level(enum.Enum):
     """What the target names."""
 
+    # a member is looked up in every request, and Enum's own hash is a call into Python
+    __hash__ = object.__hash__
+
     SERVICE = "service"
     BUCKET = "bucket"
     OBJECT = "object"

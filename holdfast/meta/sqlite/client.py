@@ -35,17 +35,19 @@ IN_FLIGHT_COMMANDS_MAX = 4_096
 IN_FLIGHT_BYTES_MAX = 16 << 20
 RECONNECT_SECONDS_MIN = 0.01
 RECONNECT_SECONDS_MAX = 0.5
-_HEAD_ROOM = bytes(COMMAND_HEAD.size)
 
 
 class _Pending:
-    """A command without an answer. `frame` is what was sent and may be sent again."""
+    """A command without an answer. `head` and `body` were sent and may be sent again."""
 
-    __slots__ = ("deadline_s", "frame", "future")
+    __slots__ = ("body", "deadline_s", "future", "head")
 
-    def __init__(self, future: asyncio.Future[Result], frame: bytes, deadline_s: float) -> None:
+    def __init__(
+        self, future: asyncio.Future[Result], head: bytes, body: bytes, deadline_s: float
+    ) -> None:
         self.future = future
-        self.frame = frame
+        self.head = head
+        self.body = body
         self.deadline_s = deadline_s
 
 
@@ -60,7 +62,7 @@ class CommitterClient(asyncio.Protocol):
         self._pending: dict[int, _Pending] = {}
         self._pending_bytes = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
-        self._outgoing = bytearray()
+        self._outgoing: list[bytes] = []
         self._flush_planned = False
         self._received = bytearray()
         self._transport: asyncio.WriteTransport | None = None
@@ -118,23 +120,22 @@ class CommitterClient(asyncio.Protocol):
         """The result to come. Raises MetaUnavailable when closed, ValueError when too long."""
         if self._closed:
             raise MetaUnavailable("the store is closed")
+        # Content is copied once, by the encoder: the frames are sent from where they lie.
+        body = command_encoder.encode(command)
+        length = len(body)
+        if length > COMMAND_BYTES_MAX:
+            raise ValueError(f"a command of {length} bytes")
         number = self._number = self._number + 1
         pending = self._pending
         acknowledged = next(iter(pending)) - 1 if pending else number - 1
-        outgoing = self._outgoing
-        start = len(outgoing)
-        outgoing += _HEAD_ROOM
-        command_encoder.encode_into(command, outgoing, -1)
-        length = len(outgoing) - start - COMMAND_HEAD.size
-        if length > COMMAND_BYTES_MAX:
-            del outgoing[start:]
-            raise ValueError(f"a command of {length} bytes")
-        COMMAND_HEAD.pack_into(outgoing, start, length, number, acknowledged)
+        head = COMMAND_HEAD.pack(length, number, acknowledged)
         loop = self._loop
         future: asyncio.Future[Result] = loop.create_future()
-        frame = bytes(memoryview(outgoing)[start:])
-        pending[number] = _Pending(future, frame, loop.time() + self._answer_seconds_max)
-        self._pending_bytes += len(frame)
+        pending[number] = _Pending(future, head, body, loop.time() + self._answer_seconds_max)
+        self._pending_bytes += length
+        outgoing = self._outgoing
+        outgoing.append(head)
+        outgoing.append(body)
         if not self._flush_planned:
             self._flush_planned = True
             loop.call_soon(self._flush)
@@ -164,10 +165,10 @@ class CommitterClient(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flush_planned = False
-        outgoing, self._outgoing = self._outgoing, bytearray()
+        outgoing, self._outgoing = self._outgoing, []
         # Without a connection the frames wait in `pending`, and are sent when there is one.
         if self._transport is not None:
-            self._transport.write(outgoing)
+            self._transport.writelines(outgoing)
         if self._checking is None:
             self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
 
@@ -201,7 +202,7 @@ class CommitterClient(asyncio.Protocol):
         pending = self._pending.pop(number, None)
         if pending is None:
             return  # given up, or asked for twice
-        self._pending_bytes -= len(pending.frame)
+        self._pending_bytes -= len(pending.body)
         if pending.future.done():
             return  # nobody waits for it any more
         answer = decode_answer(packed)
@@ -226,7 +227,7 @@ class CommitterClient(asyncio.Protocol):
             if pending.deadline_s > now_s:
                 break
             del self._pending[number]
-            self._pending_bytes -= len(pending.frame)
+            self._pending_bytes -= len(pending.body)
             _fail(pending.future, f"no answer within {self._answer_seconds_max:g} s")
         if self._waiters:
             self._let_in()
@@ -255,10 +256,11 @@ class CommitterClient(asyncio.Protocol):
         self._transport = cast(asyncio.WriteTransport, transport)
         self._received = bytearray()
         # What was not flushed yet is among the pending: it must not go out twice.
-        self._outgoing = bytearray()
+        self._outgoing = []
         self._give_up_old()
         frames = [HELLO, self._session]
-        frames += [pending.frame for pending in self._pending.values()]
+        for pending in self._pending.values():
+            frames += (pending.head, pending.body)
         self._transport.writelines(frames)
 
     def connection_lost(self, exc: Exception | None) -> None:
