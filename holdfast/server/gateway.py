@@ -17,6 +17,7 @@ from holdfast.auth.identity import Credential
 from holdfast.blobs.contract import BlobStore
 from holdfast.config import Settings
 from holdfast.http.limits import Limits
+from holdfast.http.message import Handler
 from holdfast.http.server import HttpServer
 from holdfast.iam.directory import Directory
 from holdfast.s3.call import Services
@@ -50,6 +51,8 @@ class Site:
     leases: OldestReads
     #: seconds since the epoch; tests move it
     clock: Callable[[], float]
+    #: tests put their own in front, to see requests and to inject faults
+    make_handler: Callable[[Services, ServerLog], Handler] = make_handler
 
 
 def run_on_loop(main: Coroutine[Any, Any, None], loop_name: str) -> None:
@@ -104,7 +107,7 @@ class Gateway:
         self._server_log = ServerLog(services, settings.server_log_seconds)
         health = Health(site.data.path, store.ping)
         self._http = HttpServer(
-            with_health(make_handler(services, self._server_log), health),
+            with_health(site.make_handler(services, self._server_log), health),
             Limits(
                 connections_max=settings.connections_max,
                 idle_seconds=settings.idle_seconds,

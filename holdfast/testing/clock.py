@@ -10,7 +10,9 @@ clock was moved on counts as that much older.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -21,7 +23,8 @@ class _State(NamedTuple):
 
 
 class Clock:
-    """Seconds since the epoch when called. Never goes back; may be used from any thread."""
+    """Seconds since the epoch when called. Never goes back, but by `reset` and at the end of `at`.
+    May be used from any thread."""
 
     def __init__(self) -> None:
         # replaced whole, so that no reader sees half of a change
@@ -50,3 +53,16 @@ class Clock:
         """It goes again, from where it stands."""
         if self._state.stopped_at is not None:
             self._state = _State(self() - time.time(), None)
+
+    def reset(self) -> None:
+        """It is the machine's again: what the next test finds."""
+        self._state = _State(0.0, None)
+
+    @contextlib.contextmanager
+    def at(self, moment: float) -> Iterator[None]:
+        """It stands at `moment`, seconds since the epoch, for as long as the block runs."""
+        state, self._state = self._state, _State(0.0, moment)
+        try:
+            yield
+        finally:
+            self._state = state

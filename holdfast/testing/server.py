@@ -3,26 +3,35 @@
 with Server() as server:
     boto3.client("s3", **server.client_arguments())
     server.clock.advance(3600)
+    server.faults.fail("PutObject", "SlowDown")
+    server.requests.assert_called("PutObject", times=2)
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import tempfile
 import threading
+from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from holdfast.config import Settings, load
 from holdfast.server.gateway import Site, run_on_loop
 from holdfast.server.roles import SingleProcess
 from holdfast.server.serve import opened_site
 from holdfast.server.welcome import endpoint
+from holdfast.testing import buckets
 from holdfast.testing.clock import Clock
+from holdfast.testing.front import Front
+
+T = TypeVar("T")
 
 START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 60.0
+WORK_SECONDS_MAX = 60.0
 
 
 class Server:
@@ -39,6 +48,11 @@ class Server:
         self._data = data
         #: the server's time, to be stopped or moved on
         self.clock = Clock()
+        self._front = Front()
+        #: the requests that it answered
+        self.requests = self._front.requests
+        #: what goes wrong on purpose
+        self.faults = self._front.faults
         chosen: dict[str, object] = {
             "listen": "127.0.0.1:0",
             "durability": durability,
@@ -75,6 +89,29 @@ class Server:
             "aws_secret_access_key": self.secret_key,
         }
 
+    def create_bucket(self, name: str = "", *, object_lock: bool = False) -> str:
+        """A bucket of root's, by default of a name that no other has; its name. Raises S3Error."""
+        name = name or f"test-{secrets.token_hex(8)}"
+        self._do(buckets.create_bucket(self._front.services, name, object_lock=object_lock))
+        return name
+
+    def remove_bucket(self, name: str) -> None:
+        """With all that is in it: versions, delete markers and uploads, whatever locks they have.
+        One that is not there is no error."""
+        self._do(buckets.remove_bucket(self._front.services, self.clock, name))
+
+    def reset(self) -> None:
+        """As at the start: no buckets, no faults, no requests seen, the machine's time."""
+        self.faults.clear()
+        self.clock.reset()
+        self._do(buckets.remove_all_buckets(self._front.services, self.clock))
+        self.requests.clear()
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it on the server's loop. Raises TimeoutError."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WORK_SECONDS_MAX)
+
     def __enter__(self) -> Server:
         with self._stack as stack:
             data = self._data or stack.enter_context(
@@ -82,6 +119,7 @@ class Server:
             )
             self.settings = load({**self._settings, "data": data}, environ={}).settings
             site, keys = stack.enter_context(opened_site(self.settings, 1, self.clock))
+            site.make_handler = self._front.make_handler
             self.access_key, self.secret_key = keys.access_key, keys.secret_key
             secure = bool(self.settings.tls_cert)
             self.endpoints = [endpoint(listener.address, secure) for listener in site.listeners]
