@@ -225,7 +225,13 @@ def test_refused_parameters(raw: Raw, listed: str, parameters: str) -> None:
     assert (answer.status, answer.code) == (400, "InvalidArgument")
 
 
-@pytest.mark.parametrize("token", ["", "%21", "YQ%3D%3D%3D", "a", "%C3%A4"])
+def test_an_empty_continuation_token_is_the_beginning(raw: Raw, listed: str) -> None:
+    answer = raw("GET", f"/{listed}", "list-type=2&continuation-token=&start-after=a/b/c")
+    assert answer.xml.find("ContinuationToken") is not None
+    assert answer.texts("Contents/Key") == [key for key in KEYS if key > "a/b/c"]
+
+
+@pytest.mark.parametrize("token", ["%21", "YQ%3D%3D%3D", "a", "%C3%A4"])
 def test_refused_tokens(raw: Raw, listed: str, token: str) -> None:
     answer = raw("GET", f"/{listed}", f"list-type=2&continuation-token={token}")
     assert (answer.status, answer.code) == (400, "InvalidArgument")

@@ -148,10 +148,13 @@ async def list_objects(call: Call, inp: ListObjectsInput) -> Response:
 
 @operation("ListObjectsV2", "GET", BUCKET, query=("list-type=2",), action="s3:ListBucket")
 async def list_objects_v2(call: Call, inp: ListObjectsV2Input) -> Response:
-    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html"""
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
+
+    An empty continuation-token is as none, but it is in the answer as any other.
+    """
     bucket = await call.bucket()
     after = inp.start_after.encode("utf-8")
-    if inp.token is not None:
+    if inp.token:
         token = decode_token(inp.token)
         if not token:
             raise S3Error(
