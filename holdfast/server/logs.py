@@ -101,6 +101,20 @@ def _timestamp(seconds: float) -> str:
     return f"{whole}.{int(seconds * 1000) % 1000:03d}Z"
 
 
+def check_access_log(path: str) -> None:
+    """Raises OSError, which says why no access log can be written to `path`."""
+    try:
+        os.close(_open_access_log(path))
+    except OSError as error:
+        raise OSError(f"the access log {path} can't be opened: {error.strerror}") from None
+
+
+def _open_access_log(path: str) -> int:
+    if path == "-":
+        return os.dup(1)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+
+
 class AccessLog:
     """Lines of one worker, in order. All methods but `_write` run on the loop's thread.
 
@@ -117,12 +131,7 @@ class AccessLog:
         self._dropped = 0
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Future[None] | None = None
-        self._fd = self._open()
-
-    def _open(self) -> int:
-        if self._path == "-":
-            return os.dup(1)
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        self._fd = _open_access_log(path)
 
     def add(self, record: AccessRecord) -> None:
         """Note one request that is over."""
@@ -159,7 +168,7 @@ class AccessLog:
     def reopen(self) -> None:
         """After a rotation: go on in a new file of the same name."""
         try:
-            fd = self._open()
+            fd = _open_access_log(self._path)
         except OSError as error:
             _log.error("the access log %s can't be opened anew: %s", self._path, error)
             return

@@ -1,7 +1,7 @@
 """`holdfast serve`: prepares everything that all processes share, then runs them.
 
-Order, each step failing closed before the next: lock DATA, its format and keys, the certificate,
-the blob store (which wipes tmp/), the listeners, the processes.
+Order, each step failing closed before the next: lock DATA, its format and keys, the access log, the
+certificate, the blob store (which wipes tmp/), the listeners, the processes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from holdfast.server.data import DataDirectory, RootKeys
 from holdfast.server.gateway import Site, run_on_loop
 from holdfast.server.leases import OldestReads
 from holdfast.server.listeners import Address, close_listeners, open_listeners, remove_unix_paths
+from holdfast.server.logs import check_access_log
 from holdfast.server.metadata import Metadata
 from holdfast.server.supervisor import Role, Supervisor
 from holdfast.server.tls import Certificate
@@ -52,6 +53,8 @@ def opened_site(
         data = DataDirectory.open(settings.data)
         stack.callback(data.close)
         keys = data.root_keys(settings)
+        if settings.access_log:
+            check_access_log(settings.access_log)
         certificate = None
         if settings.tls_cert:
             certificate = Certificate(settings.tls_cert, settings.tls_key)
