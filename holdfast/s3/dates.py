@@ -13,9 +13,23 @@ def _http_date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True)
 
 
+# A listing has a date on each row: often the same few seconds, or a thousand of them on a few days.
+_SECONDS_A_DAY = 86_400
+_SIXTY = [f"{number:02}" for number in range(60)]
+
+
 @lru_cache(maxsize=4096)
-def _iso_date(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(seconds))
+def _iso_day(days: int) -> str:
+    return time.strftime("%Y-%m-%dT", time.gmtime(days * _SECONDS_A_DAY))
+
+
+@lru_cache(maxsize=4096)
+def iso_second(seconds: int) -> str:
+    """2026-01-31T12:00:00, of whole seconds."""
+    days, second = divmod(seconds, _SECONDS_A_DAY)
+    minute, second = divmod(second, 60)
+    hour, minute = divmod(minute, 60)
+    return f"{_iso_day(days)}{_SIXTY[hour]}:{_SIXTY[minute]}:{_SIXTY[second]}"
 
 
 def http_date(ms: int) -> str:
@@ -25,12 +39,12 @@ def http_date(ms: int) -> str:
 
 def iso_date(ms: int) -> str:
     """2026-01-31T12:00:00.000Z; whole seconds, so that it agrees with Last-Modified."""
-    return _iso_date(ms // 1000)
+    return f"{iso_second(ms // 1000)}.000Z"
 
 
 def iso_moment(ms: int) -> str:
     """The same to the millisecond: until when something is retained."""
-    return f"{_iso_date(ms // 1000)[:-4]}{ms % 1000:03d}Z"
+    return f"{iso_second(ms // 1000)}.{ms % 1000:03d}Z"
 
 
 def parse_http_date(text: str) -> int | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
+from functools import lru_cache
 
 from holdfast.s3.errors import S3Error
 from holdfast.s3.numbers import whole_number
@@ -79,9 +80,24 @@ def part_number(text: str) -> int:
     return number
 
 
+# Two digits of base32hex at once: a listing of versions has an id on each row.
+_DIGITS = "0123456789abcdefghijklmnopqrstuv"
+_PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
+
+
+@lru_cache(maxsize=4096)
+def _b32_high(bits: int) -> str:
+    """The first 9 digits of 13: the same for all versions of half a second."""
+    pairs = [_PAIRS[bits >> shift & 1023] for shift in (30, 20, 10, 0)]
+    return _DIGITS[bits >> 40] + "".join(pairs)
+
+
 def encode_version_id(seq: int, is_null: bool) -> str:
     """8 bytes, base32hex: sorts by time, URL-safe; `null` for the null version, as in S3."""
-    return "null" if is_null else _b32(seq.to_bytes(8, "big"))
+    if is_null:
+        return "null"
+    bits = seq << 1  # 13 digits have 65 bits
+    return f"{_b32_high(bits >> 20)}{_PAIRS[bits >> 10 & 1023]}{_PAIRS[bits & 1023]}"
 
 
 def version_seq(text: str) -> int:

@@ -41,9 +41,9 @@ def legible(text: str) -> str:
     return _UNWRITABLE.sub(lambda match: quote(match.group(), errors="replace"), text)
 
 
-def document(root: str, inner: str) -> bytes:
-    """A whole answer with S3's namespace."""
-    return f'{DECLARATION}<{root} xmlns="{NAMESPACE}">{inner}</{root}>'.encode()
+def document(root: str, *inner: str) -> bytes:
+    """A whole answer with S3's namespace. Its parts are joined once, as they may be many."""
+    return "".join((f'{DECLARATION}<{root} xmlns="{NAMESPACE}">', *inner, f"</{root}>")).encode()
 
 
 def parse(body: bytes, root: str) -> ElementTree.Element:

@@ -132,6 +132,63 @@ class ListingTests(MetaHarness):
         empty = self.run(self.meta.list_versions(other.id, b"", b"", b"", None, 0))
         assert (empty.entries, empty.truncated, empty.next_key) == ([], False, b"")
 
+    # -- common prefixes that hide many keys ---------------------------------------------------
+
+    @pytest.mark.parametrize("delimiter", [b"/", b"\0", b"\xff", b"/\xff", b"\xff/", b"\xff\xff"])
+    def test_large_folders_between_plain_keys(self, delimiter: bytes) -> None:
+        """Folders of many keys in a row and one by one, with plain keys before, between, behind."""
+        folders = [b"a", b"b", b"b\0", b"b\xff", b"d", b"d\xff\xff", b"e/\0", b"\xff"]
+        keys = [b"a", b"b ", b"c", b"d\xff\xfe", b"\xff\xff\xff\xff", b"\0"]
+        keys += [folder + delimiter + b"%d" % n for folder in folders for n in range(12)]
+        made: dict[bytes, list[int]] = {key: [self.put(key).seq] for key in keys}
+        self.versioning("Enabled")
+        for key in keys[::5]:
+            made[key].append(self.put(key).seq)
+        hidden = [keys[6], keys[-1]]  # the first of a folder, and the last of all
+        for key in hidden:
+            made[key].append(self.delete(key).seq)
+            self.upload(key)
+        for prefix in (b"", b"b", b"d\xff", b"\xff", b"a" + delimiter):
+            for after in (b"", b"a" + delimiter, b"b" + delimiter + b"5", b"d\xff", b"\xff"):
+                self._objects_alike(
+                    [key for key in keys if key not in hidden], prefix, delimiter, after
+                )
+            wanted = []
+            for key in sorted(key for key in made if key.startswith(prefix)):
+                rolled = self._rolled_up(key, prefix, delimiter)
+                wanted += [(rolled, 0)] if rolled else [(key, seq) for seq in made[key][::-1]]
+            for limit in (1, 2, 5, 1000):
+                found = self.versions(prefix, delimiter, limit=limit)
+                assert found == list(dict.fromkeys(wanted))
+        names = {self._rolled_up(key, b"", delimiter) or key for key in hidden}
+        assert [name for name, _ in self.uploads(delimiter=delimiter, limit=1)] == sorted(names)
+
+    @staticmethod
+    def _rolled_up(key: bytes, prefix: bytes, delimiter: bytes) -> bytes:
+        at = key.find(delimiter, len(prefix))
+        return b"" if at < 0 else key[: at + len(delimiter)]
+
+    def _objects_alike(
+        self, keys: list[bytes], prefix: bytes, delimiter: bytes, after: bytes
+    ) -> None:
+        names: set[bytes] = set()
+        for key in keys:
+            rolled = self._rolled_up(key, prefix, delimiter)
+            if rolled and after.startswith(rolled):
+                continue
+            if key.startswith(prefix) and (rolled or key) > after:
+                names.add(rolled or key)
+        wanted = sorted(names)
+        for limit in (1, 2, 3, 7, len(wanted), 1000):
+            rest, place = wanted, after
+            while rest:
+                page = self.run(
+                    self.meta.list_objects(self.bucket.id, prefix, delimiter, place, limit)
+                )
+                found = sorted([one.key for one in page.entries] + page.common_prefixes)
+                assert (found, page.truncated) == (rest[:limit], len(rest) > limit)
+                rest, place = rest[limit:], page.next_after
+
     # -- uploads -------------------------------------------------------------------------------
 
     def uploads(

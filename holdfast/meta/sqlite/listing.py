@@ -1,14 +1,17 @@
-"""Listings by the index: a run of plain keys is one statement, a common prefix one seek.
+"""Listings by the index: a run of plain keys is one statement, so is a run of common prefixes.
 
 Rule: a position is the smallest key that may still come, so every seek is `key >= position`. Behind
 a common prefix the position is the first key that does not begin with it. A few rows are stepped
-over before seeking, because small folders are common and a step is cheaper than a seek. Versions
-come out of two tables that SQLite merges row by row as they are read, each in the order of its key.
+over before seeking, because small folders are common and a step is cheaper than a seek. From then
+on SQLite itself seeks from one common prefix to the next, for as long as no plain key comes between.
+Versions come out of two tables that SQLite merges row by row as they are read, each in the order of
+its key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from holdfast.meta.records import ListEntry, ListPage, UploadPage, VersionEntry, VersionPage
@@ -31,13 +34,54 @@ NULL_VERSION = -1
 
 # Each row begins with its key; the values are the bucket, the first key, the key behind and a limit.
 _RANGE = "bucket_id = ?1 AND key >= ?2 AND key < ?3"
-_OBJECTS = f"SELECT {LIST_COLUMNS} FROM objects WHERE {_RANGE} ORDER BY key LIMIT ?4"
-_VERSIONS = (
+_OBJECTS_ROWS = f"SELECT {LIST_COLUMNS} FROM objects WHERE {_RANGE} ORDER BY key LIMIT ?4"
+_VERSIONS_ROWS = (
     f"SELECT {ENTRY_COLUMNS} FROM objects WHERE {_RANGE}"
     f" UNION ALL SELECT {ENTRY_COLUMNS} FROM versions WHERE {_RANGE}"
     " ORDER BY key, seq DESC LIMIT ?4"
 )
-_UPLOADS = f"SELECT key, {UPLOAD_COLUMNS} FROM uploads WHERE {_RANGE} ORDER BY key, id LIMIT ?4"
+_UPLOADS_ROWS = (
+    f"SELECT key, {UPLOAD_COLUMNS} FROM uploads WHERE {_RANGE} ORDER BY key, id LIMIT ?4"
+)
+
+
+def _first_key(table: str, position: str) -> str:
+    return (
+        f"(SELECT key FROM {table} WHERE bucket_id = ?1 AND key >= {position} AND key < ?3"
+        " ORDER BY key LIMIT 1)"
+    )
+
+
+def _first_of_both(position: str) -> str:
+    found = (f"ifnull({_first_key(table, position)}, ?3)" for table in ("objects", "versions"))
+    return f"nullif(min({', '.join(found)}), ?3)"
+
+
+def _skipping(first_key: Callable[[str], str]) -> str:
+    """The first key of each common prefix in the range, up to and with the first plain key.
+
+    ?4: a limit, ?5: the length of the prefix, ?6: the delimiter, ?7: what is behind the delimiter.
+    instr, substr and || go by the byte, as all of them are blobs; only || makes a text of them.
+    """
+    at = "instr(substr(walk.key, ?5 + 1), ?6)"
+    behind = f"CAST(substr(walk.key, 1, ?5 + {at} - 1) || ?7 AS BLOB)"
+    return (
+        f"WITH RECURSIVE walk(key) AS (SELECT {first_key('?2')}"
+        f" UNION ALL SELECT {first_key(behind)} FROM walk WHERE {at} > 0)"
+        " SELECT key FROM walk WHERE key IS NOT NULL LIMIT ?4"
+    )
+
+
+class _Source(NamedTuple):
+    """The statement of the rows, and the one that skips from one common prefix to the next."""
+
+    rows: str
+    skipping: str
+
+
+_OBJECTS = _Source(_OBJECTS_ROWS, _skipping(partial(_first_key, "objects")))
+_VERSIONS = _Source(_VERSIONS_ROWS, _skipping(_first_of_both))
+_UPLOADS = _Source(_UPLOADS_ROWS, _skipping(partial(_first_key, "uploads")))
 
 # The rest of one key: the bucket, the key, the seq or id that was last, a limit.
 _OLDER_ = "bucket_id = ?1 AND key = ?2 AND seq < ?3"
@@ -105,7 +149,19 @@ def list_objects(
     if limit <= 0:
         return ListPage([], [], False, b"")
     page = _walk(run, _OBJECTS, bucket_id, prefix, delimiter, after, limit)
-    entries = [_entry(row, owner) for row in page.rows]
+    entries = [
+        ListEntry(
+            key,
+            size,
+            etag.hex() if type(etag) is bytes else etag,
+            modified_ms,
+            row_owner or owner,
+            storage_class or "STANDARD",
+            algorithm or "",
+            kind or "",
+        )
+        for key, size, etag, modified_ms, row_owner, storage_class, algorithm, kind in page.rows
+    ]
     return ListPage(entries, page.prefixes, page.truncated, page.last)
 
 
@@ -162,20 +218,6 @@ def list_uploads(
     return UploadPage(uploads, page.prefixes, page.truncated, page.last, next_id)
 
 
-def _entry(row: Row, bucket_owner: str) -> ListEntry:
-    key, size, etag, modified_ms, owner, storage_class, algorithm, kind = row
-    return ListEntry(
-        key,
-        size,
-        etag.hex() if type(etag) is bytes else etag,
-        modified_ms,
-        owner or bucket_owner,
-        storage_class or "STANDARD",
-        algorithm or "",
-        kind or "",
-    )
-
-
 def _version_entry(row: Row, bucket_owner: str, *, is_latest: bool) -> VersionEntry:
     (
         key,
@@ -213,7 +255,7 @@ def _is_listed(key: bytes, prefix: bytes, delimiter: bytes) -> bool:
 
 def _continue(
     run: Run,
-    sql: str,
+    source: _Source,
     head: list[Row],
     bucket_id: int,
     prefix: bytes,
@@ -224,14 +266,14 @@ def _continue(
     """`head`, the rest of the key `after`, then what follows it."""
     if len(head) > limit:
         return _Page(head[:limit], [], True, after)
-    page = _walk(run, sql, bucket_id, prefix, delimiter, after, limit - len(head))
+    page = _walk(run, source, bucket_id, prefix, delimiter, after, limit - len(head))
     last = page.last or (after if page.truncated else b"")
     return _Page(head + page.rows, page.prefixes, page.truncated, last)
 
 
 def _walk(
     run: Run,
-    sql: str,
+    source: _Source,
     bucket_id: int,
     prefix: bytes,
     delimiter: bytes,
@@ -244,8 +286,8 @@ def _walk(
     if start >= end:
         return _NOTHING
     if delimiter:
-        return _walk_rolled_up(run, sql, bucket_id, prefix, delimiter, after, start, end, limit)
-    rows = run(sql, (bucket_id, start, end, limit + 1)).fetchall()
+        return _walk_rolled_up(run, source, bucket_id, prefix, delimiter, after, start, end, limit)
+    rows = run(source.rows, (bucket_id, start, end, limit + 1)).fetchall()
     truncated = len(rows) > limit
     if truncated:
         rows.pop()
@@ -254,7 +296,7 @@ def _walk(
 
 def _walk_rolled_up(
     run: Run,
-    sql: str,
+    source: _Source,
     bucket_id: int,
     prefix: bytes,
     delimiter: bytes,
@@ -267,10 +309,11 @@ def _walk_rolled_up(
     prefixes: list[bytes] = []
     rolled = _rolled_up(after, prefix, delimiter) if after.startswith(prefix) else None
     position: bytes | None = start if rolled is None else behind(rolled)
+    behind_delimiter = behind(delimiter)
     last = b""
     while position is not None and position < end:
-        rows = run(sql, (bucket_id, position, end, -1))
-        position = None  # the rows end, unless a common prefix is to be skipped by a seek
+        rows = run(source.rows, (bucket_id, position, end, -1))
+        position = None  # the rows end, unless common prefixes are to be skipped by seeks
         rolled, steps = None, 0
         for row in rows:
             key = row[0]
@@ -289,6 +332,23 @@ def _walk_rolled_up(
             else:
                 prefixes.append(rolled)
                 last = rolled
+        if position is None or behind_delimiter is None:
+            continue  # behind a delimiter of 0xFF bytes alone is nothing: prefix by prefix, then
+        left = limit - len(entries) - len(prefixes)
+        found = run(
+            source.skipping,
+            (bucket_id, position, end, left + 1, len(prefix), delimiter, behind_delimiter),
+        ).fetchall()
+        position = None
+        for (key,) in found:
+            rolled = _rolled_up(key, prefix, delimiter)
+            if rolled is None:
+                position = key
+                break
+            if len(entries) + len(prefixes) == limit:
+                return _Page(entries, prefixes, True, last)
+            prefixes.append(rolled)
+            last = rolled
     return _Page(entries, prefixes, False, b"")
 
 

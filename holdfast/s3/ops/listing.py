@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Annotated
 from urllib.parse import quote_from_bytes
 
 from holdfast.http.message import Response
-from holdfast.meta.records import ListEntry, ListPage
+from holdfast.meta.records import ListPage
 from holdfast.s3 import xml
 from holdfast.s3.call import Call
-from holdfast.s3.dates import iso_date
+from holdfast.s3.dates import iso_second
 from holdfast.s3.errors import S3Error
 from holdfast.s3.names import decode_token, encode_token
 from holdfast.s3.numbers import whole_number
@@ -69,6 +71,13 @@ class ListObjectsV2Input(ListInput):
     fetch_owner: Annotated[str, Query("fetch-owner")] = ""
 
 
+_PERCENT = 0x25
+_REPLACED_MAX = 16  # so many different bytes are cheaper to replace one after the other
+_URL_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~/"
+# no markup, no control characters, nothing that begins as U+FFFE and U+FFFF do
+_TEXT_PLAIN = bytes(set(range(32, 256)) - set(b'&<>"\x7f\xef'))
+
+
 class KeyWriter:
     """How keys are written: as text, or percent-encoded when the client asked for it."""
 
@@ -80,44 +89,61 @@ class KeyWriter:
             return quote_from_bytes(key)
         return escape(key.decode("utf-8", "replace"))
 
+    def keys(self, keys: list[bytes]) -> list[str]:
+        """`key` of each. All of them in one go as far as that goes: most pages need no escape, or
+        those of a few characters."""
+        joined = b"\0".join(keys)
+        special = joined.translate(None, _URL_PLAIN if self.url else _TEXT_PLAIN)
+        if len(special) >= len(keys):  # more than what is between the keys
+            values = set(special) - {0}
+            if not self.url or len(values) > _REPLACED_MAX or special.count(0) >= len(keys):
+                return [self.key(key) for key in keys]
+            for value in sorted(values, key=_PERCENT.__ne__):  # first the one that is put in
+                joined = joined.replace(bytes((value,)), b"%%%02X" % value)
+        return joined.decode("utf-8", "replace").split("\0")
+
     def named(self, name: str, text: str) -> str:
         return f"<{name}>{self.key(text.encode('utf-8'))}</{name}>"
 
 
-async def _contents(call: Call, page: ListPage, write: KeyWriter, with_owner: bool) -> str:
-    key_of, date_of = write.key, iso_date
-    names = {}
+@lru_cache(maxsize=64)
+def checksum_elements(algorithm: str, kind: str) -> str:
+    """What a listing tells of a checksum; nothing when there is none."""
+    if not algorithm:
+        return ""
+    return element("ChecksumAlgorithm", algorithm) + element("ChecksumType", kind)
+
+
+async def owner_elements(call: Call, owners: Iterable[str]) -> dict[str, str]:
+    """The Owner element of each account."""
+    names = await call.services.directory.display_names(owners)
+    return {
+        owner: f"<Owner>{element('ID', owner)}{element('DisplayName', name)}</Owner>"
+        for owner, name in names.items()
+    }
+
+
+async def _contents(call: Call, page: ListPage, write: KeyWriter, with_owner: bool) -> list[str]:
+    entries = page.entries
+    owners: dict[str, str] = {}
     if with_owner:
-        names = await call.services.directory.display_names(e.owner for e in page.entries)
-    rows: list[str] = []
-    for entry in page.entries:
-        owner = checksum = ""
-        if with_owner:
-            name = names[entry.owner]
-            owner = f"<Owner>{element('ID', entry.owner)}{element('DisplayName', name)}</Owner>"
-        if entry.checksum_algorithm:
-            checksum = _checksum(entry)
-        rows.append(
-            f"<Contents><Key>{key_of(entry.key)}</Key>"
-            f"<LastModified>{date_of(entry.modified_ms)}</LastModified>"
-            f"<ETag>&quot;{entry.etag}&quot;</ETag>{checksum}<Size>{entry.size}</Size>{owner}"
-            f"<StorageClass>{entry.storage_class}</StorageClass></Contents>"
-        )
-    return "".join(rows)
+        owners = await owner_elements(call, (entry.owner for entry in entries))
+    return [
+        f"<Contents><Key>{key}</Key>"
+        f"<LastModified>{iso_second(entry.modified_ms // 1000)}.000Z</LastModified>"
+        f"<ETag>&quot;{entry.etag}&quot;</ETag>"
+        f"{checksum_elements(entry.checksum_algorithm, entry.checksum_type)}"
+        f"<Size>{entry.size}</Size>{owners[entry.owner] if with_owner else ''}"
+        f"<StorageClass>{entry.storage_class}</StorageClass></Contents>"
+        for key, entry in zip(write.keys([entry.key for entry in entries]), entries, strict=True)
+    ]
 
 
-def _checksum(entry: ListEntry) -> str:
-    return (
-        f"<ChecksumAlgorithm>{entry.checksum_algorithm}</ChecksumAlgorithm>"
-        f"<ChecksumType>{entry.checksum_type}</ChecksumType>"
-    )
-
-
-def prefix_rows(prefixes: list[bytes], write: KeyWriter) -> str:
-    return "".join(
-        f"<CommonPrefixes><Prefix>{write.key(prefix)}</Prefix></CommonPrefixes>"
-        for prefix in prefixes
-    )
+def prefix_rows(prefixes: list[bytes], write: KeyWriter) -> list[str]:
+    return [
+        f"<CommonPrefixes><Prefix>{prefix}</Prefix></CommonPrefixes>"
+        for prefix in write.keys(prefixes)
+    ]
 
 
 @operation("ListObjects", "GET", BUCKET, action="s3:ListBucket")
@@ -142,8 +168,9 @@ async def list_objects(call: Call, inp: ListObjectsInput) -> Response:
     inner.append(page_tail(inp, page.truncated))
     if inp.delimiter:
         inner.append(write.named("Delimiter", inp.delimiter))
-    inner += [await _contents(call, page, write, True), prefix_rows(page.common_prefixes, write)]
-    return call.xml(xml.document("ListBucketResult", "".join(inner)))
+    inner += await _contents(call, page, write, True)
+    inner += prefix_rows(page.common_prefixes, write)
+    return call.xml(xml.document("ListBucketResult", *inner))
 
 
 @operation("ListObjectsV2", "GET", BUCKET, query=("list-type=2",), action="s3:ListBucket")
@@ -182,11 +209,9 @@ async def list_objects_v2(call: Call, inp: ListObjectsV2Input) -> Response:
         inner.append(element("NextContinuationToken", encode_token(page.next_after)))
     if inp.delimiter:
         inner.append(write.named("Delimiter", inp.delimiter))
-    inner += [
-        await _contents(call, page, write, inp.fetch_owner.lower() == "true"),
-        prefix_rows(page.common_prefixes, write),
-    ]
-    return call.xml(xml.document("ListBucketResult", "".join(inner)))
+    inner += await _contents(call, page, write, inp.fetch_owner.lower() == "true")
+    inner += prefix_rows(page.common_prefixes, write)
+    return call.xml(xml.document("ListBucketResult", *inner))
 
 
 def page_tail(inp: ListInput, truncated: bool) -> str:

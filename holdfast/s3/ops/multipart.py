@@ -442,8 +442,8 @@ async def list_multipart_uploads(call: Call, inp: ListMultipartUploadsInput) -> 
         inner.append("<EncodingType>url</EncodingType>")
     names = await call.services.directory.display_names(upload.owner for upload in page.uploads)
     inner += [_upload_row(upload, names[upload.owner], write) for upload in page.uploads]
-    inner.append(prefix_rows(page.common_prefixes, write))
-    return call.xml(xml.document("ListMultipartUploadsResult", "".join(inner)))
+    inner += prefix_rows(page.common_prefixes, write)
+    return call.xml(xml.document("ListMultipartUploadsResult", *inner))
 
 
 def _upload_row(upload: Upload, name: str, write: KeyWriter) -> str:

@@ -13,12 +13,19 @@ from holdfast.meta.records import VersionEntry, VersionPage
 from holdfast.s3 import xml
 from holdfast.s3.call import Call
 from holdfast.s3.checksums import HEADERS
-from holdfast.s3.dates import iso_date
+from holdfast.s3.dates import iso_second
 from holdfast.s3.documents import children, text
 from holdfast.s3.errors import S3Error
 from holdfast.s3.names import encode_version_id, version_seq
 from holdfast.s3.operation import BUCKET, Input, Query, operation
-from holdfast.s3.ops.listing import KeyWriter, ListInput, page_tail, prefix_rows
+from holdfast.s3.ops.listing import (
+    KeyWriter,
+    ListInput,
+    checksum_elements,
+    owner_elements,
+    page_tail,
+    prefix_rows,
+)
 from holdfast.s3.payload import read_document
 from holdfast.s3.xml import XML_BODY_BYTES_MAX, element
 
@@ -104,8 +111,9 @@ async def list_object_versions(call: Call, inp: ListObjectVersionsInput) -> Resp
     inner.append(page_tail(inp, page.truncated))
     if inp.delimiter:
         inner.append(write.named("Delimiter", inp.delimiter))
-    inner += [await _rows(call, page, write), prefix_rows(page.common_prefixes, write)]
-    return call.xml(xml.document("ListVersionsResult", "".join(inner)))
+    inner += await _rows(call, page, write)
+    inner += prefix_rows(page.common_prefixes, write)
+    return call.xml(xml.document("ListVersionsResult", *inner))
 
 
 def _next_markers(page: VersionPage, write: KeyWriter) -> str:
@@ -117,28 +125,24 @@ def _next_markers(page: VersionPage, write: KeyWriter) -> str:
     return following
 
 
-async def _rows(call: Call, page: VersionPage, write: KeyWriter) -> str:
-    names = await call.services.directory.display_names(entry.owner for entry in page.entries)
-    return "".join(_row(entry, write.key(entry.key), names[entry.owner]) for entry in page.entries)
+async def _rows(call: Call, page: VersionPage, write: KeyWriter) -> list[str]:
+    entries = page.entries
+    owners = await owner_elements(call, (entry.owner for entry in entries))
+    keys = write.keys([entry.key for entry in entries])
+    return [_row(entry, key, owners[entry.owner]) for key, entry in zip(keys, entries, strict=True)]
 
 
-def _row(entry: VersionEntry, key: str, owner_name: str) -> str:
+def _row(entry: VersionEntry, key: str, owner: str) -> str:
     common = (
         f"<Key>{key}</Key><VersionId>{encode_version_id(entry.seq, entry.is_null)}</VersionId>"
         f"<IsLatest>{'true' if entry.is_latest else 'false'}</IsLatest>"
-        f"<LastModified>{iso_date(entry.modified_ms)}</LastModified>"
+        f"<LastModified>{iso_second(entry.modified_ms // 1000)}.000Z</LastModified>"
     )
-    owner = f"<Owner>{element('ID', entry.owner)}{element('DisplayName', owner_name)}</Owner>"
     if entry.delete_marker:
         return f"<DeleteMarker>{common}{owner}</DeleteMarker>"
-    checksum = ""
-    if entry.checksum_algorithm:
-        checksum = (
-            f"<ChecksumAlgorithm>{entry.checksum_algorithm}</ChecksumAlgorithm>"
-            f"<ChecksumType>{entry.checksum_type}</ChecksumType>"
-        )
     return (
-        f"<Version>{common}<ETag>&quot;{entry.etag}&quot;</ETag>{checksum}"
+        f"<Version>{common}<ETag>&quot;{entry.etag}&quot;</ETag>"
+        f"{checksum_elements(entry.checksum_algorithm, entry.checksum_type)}"
         f"<Size>{entry.size}</Size>{owner}<StorageClass>{entry.storage_class}</StorageClass>"
         "</Version>"
     )
