@@ -362,6 +362,11 @@ class MetaSuite(ContentTests, VersionTests, ListingTests):
         self.versioning("Enabled")
         self.put(b"k")
         self.delete(b"k")
+        exists = Conditions(if_match="*")
+        assert self.submit(self.put_command(b"k", conditions=exists)) == Refused("NoSuchKey")
+        for key, code in ((b"k", "PreconditionFailed"), (b"never", "NoSuchKey")):
+            delete = DeleteObject(self.bucket.id, key, OWNER, conditions=exists)
+            assert self.submit(delete) == Refused(code)
         created = self.submit(self.put_command(b"k", conditions=Conditions(if_none_match="*")))
         assert isinstance(created, ObjectPut)
 
