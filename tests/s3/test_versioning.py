@@ -97,6 +97,7 @@ def test_delete_markers(raw: Raw, bucket: str, path: str) -> None:
         assert answer.headers["allow"] == "DELETE"
         assert answer.headers["last-modified"]
     assert raw("GET", path).code == "NoSuchKey"
+    assert "x-amz-delete-marker" not in raw("GET", f"{path}-never").headers
     assert raw("GET", path, f"versionId={marker}").code == "MethodNotAllowed"
     assert raw("GET", f"/{bucket}").texts("Contents/Key") == []
     assert raw("GET", path, f"versionId={version}").body == b"kept"
