@@ -189,3 +189,18 @@ def test_one_bucket_is_made_once(raw: Raw, together: Together[int]) -> None:
     assert raw("GET", "/").texts("Buckets/Bucket/Name").count("raced-for") == 1
     deleted = together(lambda client, n: client("DELETE", "/raced-for").status)
     assert sorted(deleted) == [204] + [404] * (WRITERS - 1)
+
+
+def test_an_acl_is_put_while_the_object_is_replaced(raw: Raw, together: Together[int]) -> None:
+    """The key is never without an object, so neither is the request for its ACL."""
+    headers = {"x-amz-object-ownership": "ObjectWriter"}
+    assert raw("PUT", "/race-acl", headers=headers).status == 200
+    assert raw("PUT", "/race-acl/k", body=b"first").status == 200
+
+    def write(client: Raw, number: int) -> int:
+        if number % 2:
+            return client("PUT", "/race-acl/k", body=f"{number}".encode()).status
+        return client("PUT", "/race-acl/k", "acl", {"x-amz-acl": "bucket-owner-read"}).status
+
+    for _ in range(2 * ROUNDS):
+        assert together(write) == [200] * WRITERS

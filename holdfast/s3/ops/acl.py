@@ -31,6 +31,9 @@ from holdfast.s3.payload import read_document
 from holdfast.s3.render import version_header
 from holdfast.s3.xml import XML_BODY_BYTES_MAX
 
+#: how often a change starts again because its version was replaced under it
+CHANGE_ATTEMPTS_MAX = 20
+
 
 @operation("GetBucketAcl", "GET", BUCKET, query=("acl",))
 async def get_bucket_acl(call: Call, inp: Input) -> Response:
@@ -48,7 +51,8 @@ async def put_bucket_acl(call: Call, inp: AclInput) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketAcl.html"""
     bucket = await call.bucket()
     configuration = await call.services.configurations.of(bucket)
-    acl = await _wanted(call, inp, configuration, bucket.owner, "")
+    body = await read_document(call.request, call.auth, XML_BODY_BYTES_MAX)
+    acl = await _wanted(call, inp, body, configuration, bucket.owner, "")
     await put_document(call, bucket, KIND, acl or None)
     return call.empty()
 
@@ -82,19 +86,31 @@ async def put_object_acl(call: Call, inp: PutObjectAclInput) -> Response:
     bucket = await call.bucket()
     configuration = await call.services.configurations.of(bucket)
     version = (await find_version(call, bucket, call.key, inp.version_id)).version
-    acl = await _wanted(call, inp, configuration, version.owner, bucket.owner)
-    # that very version: the ACL names its owner
-    return await change_version(
-        call, bucket, ChangeVersion(bucket.id, call.key, version.seq, acl=acl)
-    )
+    body = await read_document(call.request, call.auth, XML_BODY_BYTES_MAX)
+    for _ in range(CHANGE_ATTEMPTS_MAX):
+        acl = await _wanted(call, inp, body, configuration, version.owner, bucket.owner)
+        # that very version: the ACL names its owner
+        command = ChangeVersion(bucket.id, call.key, version.seq, acl=acl)
+        try:
+            return await change_version(call, bucket, command)
+        except S3Error as error:
+            if error.code != "NoSuchVersion":
+                raise
+        # another took its place meanwhile, or it is gone
+        version = (await find_version(call, bucket, call.key, inp.version_id)).version
+    raise S3Error("ServiceUnavailable", "The object keeps changing. Please try again.")
 
 
 async def _wanted(
-    call: Call, inp: AclInput, configuration: Configuration, owner: str, bucket_owner: str
+    call: Call,
+    inp: AclInput,
+    body: bytes,
+    configuration: Configuration,
+    owner: str,
+    bucket_owner: str,
 ) -> bytes:
     """The ACL that headers or body ask for, as it is kept. Raises AccessControlListNotSupported,
     MissingSecurityHeader (neither), UnexpectedContent (both), and what those raise."""
-    body = await read_document(call.request, call.auth, XML_BODY_BYTES_MAX)
     if object_ownership(configuration) == ENFORCED:
         raise S3Error("AccessControlListNotSupported")
     acl = await acl_from_headers(call, inp, owner, bucket_owner)
