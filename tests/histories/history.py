@@ -56,6 +56,8 @@ from tests.s3.raw import Answer
 
 STEPS_MIN, STEPS_MAX = 10, 25
 BRANCHES_MAX = 200
+#: at once: each of them may or may not be done when the answer is lost
+END_DELETES_MAX = 5
 BARRIER_KEY = "barrier"
 #: two in a row: by the second, all that came before the first was read from every socket
 BARRIER_WRITES = 2
@@ -406,12 +408,14 @@ class History:
                 for version in versions:
                     if version.attributes.lock.hold:
                         await self._perform([PutHold(key, version.id, False)], 0, "end")
-            entries = tuple(
+            entries = [
                 Delete(key, version.id)
                 for key, versions in state.keys.items()
                 for version in versions
-            )
-            await self._perform([DeleteMany(entries, bypass=True)], 1, "end")
+            ]
+            for at in range(0, len(entries), END_DELETES_MAX):
+                part = tuple(entries[at : at + END_DELETES_MAX])
+                await self._perform([DeleteMany(part, bypass=True)], 1, "end")
             await self._see([VERSIONS, OBJECTS])
         if self._states[0].keys or len(self._states) > 1:
             return

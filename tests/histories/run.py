@@ -167,7 +167,9 @@ class HistoriesRun:
         seconds = time.monotonic() - self._started
         done = self.outcome.sequences
         rate = done / seconds if seconds else 0.0
-        left = min((self._total - done) / rate if rate else 0.0, self._until - time.monotonic())
+        left = self._until - time.monotonic()
+        if done:
+            left = min((self._total - done) / rate, left)
         share = done * 20 // max(1, self._total)
         return (
             f"[{'#' * share}{'.' * (20 - share)}] {done}/{self._total} sequences, "
