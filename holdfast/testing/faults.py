@@ -124,8 +124,8 @@ class Faults:
         return self._add("cut_upload", _not_negative(after_bytes), operation, where)
 
     def cut_download(self, operation: str, after_bytes: int, **where: Unpack[Where]) -> Fault:
-        """Close the connection behind `after_bytes` of the answer's body, at the latest before its
-        last byte. An answer without a body is dropped."""
+        """Reset the connection behind `after_bytes` of the answer's body, at the latest before its
+        last byte. Behind 0 the head of the answer may be lost too; one without a body always is."""
         return self._add("cut_download", _not_negative(after_bytes), operation, where)
 
     def drop_answer(self, operation: str, **where: Unpack[Where]) -> Fault:

@@ -83,8 +83,9 @@ def s3_env(
         "AWS_SHARED_CREDENTIALS_FILE": str(config.with_name("credentials")),  # there is none
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_ALLOW_HTTP": "true",  # Rust's object_store: obstore, Polars, delta-rs
-        "DUCKDB_S3_ENDPOINT": s3_server.endpoint.partition("://")[2],
-        "DUCKDB_S3_USE_SSL": "false",
+        # it puts the bucket before the host, and resolves that below localhost only
+        "DUCKDB_S3_ENDPOINT": f"localhost:{s3_server.endpoint.rpartition(':')[2]}",
+        "DUCKDB_S3_USE_SSL": str(s3_server.endpoint.startswith("https:")).lower(),
     }
     for name in os.environ:
         if name.startswith(CLIENT_VARIABLES):

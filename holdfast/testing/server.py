@@ -55,6 +55,8 @@ class Server:
         self.faults = self._front.faults
         chosen: dict[str, object] = {
             "listen": "127.0.0.1:0",
+            # BUCKET.localhost is this machine to curl and to all that resolve as RFC 6761 says
+            "domain": ("localhost",),
             "durability": durability,
             "reserve_bytes": 0,
             "grace_seconds": 5,
