@@ -151,6 +151,10 @@ def _keep_named_parts(
     command: CompleteUpload, state: State, clock: Clock, effects: list[Effect]
 ) -> None:
     """Drop the parts that are not named; raises Refusal when a named one is not as it was read."""
+    # the usual case, and the committer holds everybody up: ten thousand parts as rows take ten times
+    # as long
+    if command.parts and state.part_seqs(command.upload_id, PARTS_COUNT_MAX) == command.parts:
+        return
     wanted = dict(command.parts)
     if not wanted or len(wanted) != len(command.parts):
         raise Refusal("PartsChanged")

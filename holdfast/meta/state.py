@@ -80,6 +80,9 @@ class State(Protocol):
     def parts(self, parts_id: int, limit: int) -> list[PartRow]:
         """The first `limit` parts in the order of their numbers."""
 
+    def part_seqs(self, parts_id: int, limit: int) -> list[tuple[int, int]]:
+        """(number, seq) of the first `limit` parts in the order of their numbers."""
+
     def newest_part_ms(self, parts_id: int) -> int:
         """When the newest of its parts was stored; 0 without parts."""
 

@@ -80,10 +80,8 @@ class MemoryState:
         return bucket_id not in [row[0] for row in rows] + uploads
 
     def deleted_bucket(self, directory: str) -> int | None:
-        for bucket in self.deleted.values():
-            if bucket.directory == directory and self.directory_is_empty(bucket.id):
-                return bucket.id
-        return None
+        found = [one.id for one in self.deleted.values() if one.directory == directory]
+        return found[0] if found and self.directory_is_empty(found[0]) else None
 
     def directory_is_empty(self, bucket_id: int) -> bool:
         return not any(row.blob.bucket_id == bucket_id for row in self.blobs.values()) and not any(
@@ -143,6 +141,9 @@ class MemoryState:
     def parts(self, parts_id: int, limit: int) -> list[PartRow]:
         rows = [row for row in self.part_rows.values() if row.parts_id == parts_id]
         return sorted(rows, key=lambda row: row.number)[:limit]
+
+    def part_seqs(self, parts_id: int, limit: int) -> list[tuple[int, int]]:
+        return [(row.number, row.seq) for row in self.parts(parts_id, limit)]
 
     def newest_part_ms(self, parts_id: int) -> int:
         return max((row.modified_ms for row in self.parts(parts_id, 10_000)), default=0)
@@ -522,9 +523,8 @@ class MemoryMetaStore:
         return [upload for _, upload in found[:limit]]
 
     async def deleted_bucket_directories(self, limit: int) -> list[str]:
-        deleted = [one for id, one in sorted(self.state.deleted.items())]
-        empty = [one.directory for one in deleted if self.state.directory_is_empty(one.id)]
-        return empty[:limit]
+        deleted = sorted(self.state.deleted.items())
+        return [one.directory for id, one in deleted if self.state.directory_is_empty(id)][:limit]
 
     async def check(self) -> list[Problem]:
         state = self.state

@@ -285,7 +285,7 @@ def _unnamed(command: Command, seen: list[tuple[str, tuple[Any, ...]]]) -> list[
     for what, key in seen:
         if what in of_versions:
             ok = ("versions", key[:2]) in named or any(one[0] == "upload" for one in named)
-        elif what in ("parts", "part_list", "newest_part_ms"):
+        elif what in ("parts", "part_list", "part_seqs", "newest_part_ms"):
             ok = ("list", key[:1]) in named or ("going_part_list", ()) in named
         else:
             ok = (what, key) in named

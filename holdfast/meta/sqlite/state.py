@@ -176,6 +176,11 @@ class SqliteState:
         ).fetchall()
         return [unpack_part_row(row) for row in rows]
 
+    def part_seqs(self, parts_id: int, limit: int) -> list[tuple[int, int]]:
+        sql = "SELECT number, seq FROM parts WHERE parts_id = ? ORDER BY number LIMIT ?"
+        rows: list[Any] = self._run(sql, (parts_id, limit)).fetchall()
+        return rows
+
     def newest_part_ms(self, parts_id: int) -> int:
         row = self._one("SELECT max(modified_ms) FROM parts WHERE parts_id = ?", (parts_id,))
         return 0 if row is None or row[0] is None else int(row[0])
