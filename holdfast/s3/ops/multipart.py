@@ -61,11 +61,12 @@ from holdfast.s3.ops.write import (
 from holdfast.s3.payload import read_document
 from holdfast.s3.render import version_header
 from holdfast.s3.slow import answer_in_time
-from holdfast.s3.xml import XML_BODY_BYTES_MAX, element, text_of
+from holdfast.s3.xml import XML_BODY_BYTES_MAX, element
 
 PART_BYTES_MIN = 5 * 1024**2
 OBJECT_BYTES_MAX = 50 * 10**12
 COMPLETE_ATTEMPTS_MAX = 3
+_CHECKSUM_TAGS = {f"Checksum{name}": name for name in ALGORITHMS}
 
 
 def _checksum_type(text: str) -> str:
@@ -263,10 +264,14 @@ def _named_parts(body: bytes) -> list[_Named]:
 
 
 def _named_part(entry: ElementTree.Element) -> _Named:
-    number, etag = text_of(entry, "PartNumber"), text_of(entry, "ETag")
+    # looked at once, not searched for each algorithm: there may be ten thousand of them
+    fields = {child.tag: child.text or "" for child in entry}
+    number, etag = fields.get("PartNumber"), fields.get("ETag")
     if number is None or etag is None or whole_number(number.strip()) is None:
         raise S3Error("MalformedXML")
-    checksums = {name: value for name in ALGORITHMS if (value := text_of(entry, f"Checksum{name}"))}
+    checksums = {
+        name: value for tag, value in fields.items() if value and (name := _CHECKSUM_TAGS.get(tag))
+    }
     return _Named(part_number(number.strip()), bare_etag(etag), checksums)
 
 
