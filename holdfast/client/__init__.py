@@ -1,5 +1,109 @@
 """A client for every S3 server, synchronous and asynchronous; docs/client.md lists the whole API.
 
 Rule: it stands on holdfast.auth and the standard library (awscrt for checksums), and knows nothing of
-the server.
+the server. `request` builds on `address` (where to, signature), `wire` (HTTP), `session` (attempts);
+`operations` is the one code path, `store` and `asynchronous` are its two faces.
 """
+
+from holdfast.client.asynchronous import AsyncObjectReader, AsyncObjectStore
+from holdfast.client.config import RetryConfig, TransferConfig
+from holdfast.client.credentials import Credentials
+from holdfast.client.errors import (
+    AccessDenied,
+    BucketAlreadyExists,
+    BucketAlreadyOwnedByYou,
+    BucketNotEmpty,
+    ChecksumMismatch,
+    ConnectionFailed,
+    CredentialsNotFound,
+    EntityTooLarge,
+    ExpiredToken,
+    InvalidAccessKeyId,
+    InvalidPart,
+    InvalidRange,
+    InvalidRequest,
+    NoSuchBucket,
+    NoSuchKey,
+    NoSuchUpload,
+    NoSuchVersion,
+    NotFound,
+    NotImplementedByServer,
+    NotModified,
+    PreconditionFailed,
+    RequestTimeTooSkewed,
+    S3Error,
+    ServerError,
+    SignatureDoesNotMatch,
+    SlowDown,
+)
+from holdfast.client.models import (
+    BucketInfo,
+    DeleteError,
+    DeleteReport,
+    DeleteResult,
+    DownloadResult,
+    ListEntry,
+    ObjectInfo,
+    PresignedPost,
+    PutResult,
+    RawResponse,
+    TransferReport,
+    TransferResult,
+    UploadEntry,
+    VersionEntry,
+)
+from holdfast.client.options import ReadConditions, WriteOptions
+from holdfast.client.reader import ObjectReader
+from holdfast.client.store import ObjectStore
+
+__all__ = [
+    "AccessDenied",
+    "AsyncObjectReader",
+    "AsyncObjectStore",
+    "BucketAlreadyExists",
+    "BucketAlreadyOwnedByYou",
+    "BucketInfo",
+    "BucketNotEmpty",
+    "ChecksumMismatch",
+    "ConnectionFailed",
+    "Credentials",
+    "CredentialsNotFound",
+    "DeleteError",
+    "DeleteReport",
+    "DeleteResult",
+    "DownloadResult",
+    "EntityTooLarge",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidPart",
+    "InvalidRange",
+    "InvalidRequest",
+    "ListEntry",
+    "NoSuchBucket",
+    "NoSuchKey",
+    "NoSuchUpload",
+    "NoSuchVersion",
+    "NotFound",
+    "NotImplementedByServer",
+    "NotModified",
+    "ObjectInfo",
+    "ObjectReader",
+    "ObjectStore",
+    "PreconditionFailed",
+    "PresignedPost",
+    "PutResult",
+    "RawResponse",
+    "ReadConditions",
+    "RequestTimeTooSkewed",
+    "RetryConfig",
+    "S3Error",
+    "ServerError",
+    "SignatureDoesNotMatch",
+    "SlowDown",
+    "TransferConfig",
+    "TransferReport",
+    "TransferResult",
+    "UploadEntry",
+    "VersionEntry",
+    "WriteOptions",
+]
