@@ -7,12 +7,14 @@ run by `blocking.run` in the caller's thread, parallel work by threads) and `loo
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from holdfast.client.address import Target
 from holdfast.client.wire import Stream
+
+if TYPE_CHECKING:
+    import ssl
 
 T = TypeVar("T")
 CONNECT_SECONDS_MAX = 10.0

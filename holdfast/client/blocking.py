@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import select
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.client.address import Buffer, Target
 from holdfast.client.backend import CONNECT_SECONDS_MAX
+
+if TYPE_CHECKING:
+    import ssl
 
 T = TypeVar("T")
 
@@ -48,7 +49,8 @@ class BlockingStream:
         return self._readable(seconds)
 
     def _readable(self, seconds: float) -> bool:
-        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+        pending = getattr(self._socket, "pending", None)  # what TLS has read already
+        if pending is not None and pending():
             return True
         if not hasattr(select, "poll"):
             return bool(select.select([self._socket], [], [], seconds)[0])
@@ -94,6 +96,8 @@ class BlockingBackend:
         work: Callable[[T], Awaitable[None]],
         limit: int,
     ) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         free = threading.Semaphore(limit)
         failures: list[BaseException] = []
 

@@ -1,7 +1,8 @@
 """S3's checksums on the client's side: computed as data passes, joined over parts.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
-CRCs come from awscrt, in hardware; it holds the GIL, so pieces are bounded.
+CRCs come from awscrt, in hardware; it holds the GIL, so pieces are bounded. It is imported at the first
+use, as it takes longer than all the rest of the client.
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
-from typing import Any, Protocol
-
-from awscrt import checksums as crt
+from functools import cache
+from typing import Any, NamedTuple, Protocol
 
 from holdfast.client.config import MIB
 
@@ -37,13 +37,26 @@ class _Crc:
         return self.value.to_bytes(self._bytes, "big")
 
 
-_CRCS: dict[str, tuple[Callable[[Any, int], int], Callable[[int, int, int], int], int]] = {
-    "CRC64NVME": (crt.crc64nvme, crt.combine_crc64nvme, 8),
-    "CRC32": (crt.crc32, crt.combine_crc32, 4),
-    "CRC32C": (crt.crc32c, crt.combine_crc32c, 4),
-}
+class _Joinable(NamedTuple):
+    function: Callable[[Any, int], int]
+    combine: Callable[[int, int, int], int]
+    digest_bytes: int
+
+
+_CRC_BYTES = {"CRC64NVME": 8, "CRC32": 4, "CRC32C": 4}
+
+
+@cache
+def _crc(algorithm: str) -> _Joinable:
+    from awscrt import checksums as crt
+
+    name = algorithm.lower()
+    function, combine = getattr(crt, name), getattr(crt, f"combine_{name}")
+    return _Joinable(function, combine, _CRC_BYTES[algorithm])
+
+
 _HASHES = {"SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512", "MD5": "md5"}
-ALGORITHMS: tuple[str, ...] = (*_CRCS, *_HASHES)
+ALGORITHMS: tuple[str, ...] = (*_CRC_BYTES, *_HASHES)
 HEADERS: dict[str, str] = {f"x-amz-checksum-{name.lower()}": name for name in ALGORITHMS}
 
 
@@ -53,13 +66,13 @@ def header(algorithm: str) -> str:
 
 def is_joinable(algorithm: str) -> bool:
     """Whether checksums of stretches make the checksum of the whole."""
-    return algorithm in _CRCS
+    return algorithm in _CRC_BYTES
 
 
 def running(algorithm: str) -> Running:
-    if algorithm in _CRCS:
-        function, _, size = _CRCS[algorithm]
-        return _Crc(function, size)
+    if algorithm in _CRC_BYTES:
+        crc = _crc(algorithm)
+        return _Crc(crc.function, crc.digest_bytes)
     return hashlib.new(_HASHES[algorithm], usedforsecurity=False)
 
 
@@ -75,7 +88,7 @@ def checksum(algorithm: str, data: bytes | bytearray | memoryview) -> str:
 
 def joined(algorithm: str, parts: list[tuple[str, int]]) -> str:
     """The checksum of the whole out of (base64 checksum, bytes) of its stretches in order."""
-    _, combine, size = _CRCS[algorithm]
+    _, combine, size = _crc(algorithm)
     value = 0
     for number, (text, count) in enumerate(parts):
         part = int.from_bytes(base64.b64decode(text), "big")

@@ -8,7 +8,6 @@ HOLDFAST_* stands before AWS_*.
 
 from __future__ import annotations
 
-import configparser
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -154,11 +153,17 @@ def _profile(name: str, env: Mapping[str, str], *, required: bool) -> dict[str, 
 
 
 def _read(path: Path) -> dict[str, dict[str, str]]:
-    parser = configparser.RawConfigParser(default_section="\0", interpolation=None)
     try:
-        parser.read_string(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
     except OSError:
         return {}
-    except (configparser.Error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise CredentialsNotFound(message=f"{path} can't be read: {error}") from None
+    import configparser  # only where there is a file
+
+    parser = configparser.RawConfigParser(default_section="\0", interpolation=None)
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
         raise CredentialsNotFound(message=f"{path} can't be read: {error}") from None
     return {title: dict(parser.items(title)) for title in parser.sections()}

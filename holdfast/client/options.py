@@ -6,10 +6,9 @@ UTF-8, as S3 stores it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.header import decode_header, make_header
-from email.utils import format_datetime
 from typing import TypedDict
 
 from holdfast.auth.canonical import percent_encode
@@ -18,6 +17,12 @@ from holdfast.client.errors import InvalidRequest
 from holdfast.client.models import ObjectInfo
 
 METADATA = "x-amz-meta-"
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_HTTP_DATE = re.compile(
+    r"[A-Za-z]+, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT"
+).fullmatch
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # RFC 9110 section 5.6.2
 
 
 class WriteOptions(TypedDict, total=False):
@@ -75,6 +80,8 @@ def header_text(value: str) -> str:
 def from_header(value: str) -> str:
     """UTF-8 or RFC 2047, as servers give what HTTP can't carry."""
     if value.startswith("=?") and value.endswith("?="):
+        from email.header import decode_header, make_header
+
         try:
             return str(make_header(decode_header(value)))
         except (LookupError, ValueError):
@@ -88,7 +95,10 @@ def from_header(value: str) -> str:
 
 
 def http_date(moment: datetime) -> str:
-    return format_datetime(_aware(moment).astimezone(UTC), usegmt=True)
+    """RFC 9110 section 5.6.7; strftime's names would be those of the locale."""
+    at = _aware(moment).astimezone(UTC)
+    day, month = _DAYS[at.weekday()], _MONTHS[at.month - 1]
+    return f"{day}, {at.day:02} {month} {at.year:04} {at:%H:%M:%S} GMT"
 
 
 def _aware(moment: datetime) -> datetime:
@@ -138,6 +148,9 @@ def write_headers(options: WriteOptions) -> dict[str, str]:
         headers["if-none-match"] = quoted(options["if_none_match"])
     for name, value in (options.get("headers") or {}).items():
         headers[name.lower()] = header_text(value)
+    for name in headers:
+        if not _TOKEN(name):
+            raise InvalidRequest(message=f"{name!r} is no name of a header")
     return headers
 
 
@@ -158,8 +171,20 @@ def read_headers(conditions: ReadConditions) -> dict[str, str]:
 
 
 def http_time(value: str) -> datetime | None:
+    match = _HTTP_DATE(value)
+    if match is None:
+        return None
+    day, month, year, hour, minute, second = match.groups()
     try:
-        return datetime.strptime(value, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+        return datetime(
+            int(year),
+            _MONTHS.index(month) + 1,
+            int(day),
+            int(hour),
+            int(minute),
+            int(second),
+            tzinfo=UTC,
+        )
     except ValueError:
         return None
 

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import os
 import random
-import ssl
 import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from holdfast.client import xml
 from holdfast.client.address import Addresser, Request, Target
@@ -24,7 +22,11 @@ from holdfast.client.backend import Backend
 from holdfast.client.config import RetryConfig, TransferConfig
 from holdfast.client.errors import ConnectionFailed, S3Error, class_of
 from holdfast.client.models import RawResponse
+from holdfast.client.options import http_time
 from holdfast.client.wire import Answer, Http, HttpError
+
+if TYPE_CHECKING:
+    import ssl
 
 T = TypeVar("T")
 ERROR_BYTES_MAX = 256 * 1024
@@ -161,9 +163,8 @@ class Session:
         """What the refusal teaches about region, host or time; whether to ask again at once."""
         headers = error.headers
         if error.code == "RequestTimeTooSkewed" and not self.addresser.clock_offset:
-            try:
-                theirs = parsedate_to_datetime(headers.get("date", ""))
-            except ValueError:
+            theirs = http_time(headers.get("date", ""))
+            if theirs is None:
                 return False
             self.addresser.clock_offset = theirs.timestamp() - time.time()
             return True
@@ -228,6 +229,8 @@ class Session:
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
+            import ssl
+
             if isinstance(self._verify, ssl.SSLContext):
                 self._tls = self._verify
             elif isinstance(self._verify, bool):

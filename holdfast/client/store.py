@@ -7,10 +7,9 @@ its end, in the caller's thread. tests/client hold that both faces have the same
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack
 
 from holdfast.client import listing
 from holdfast.client.address import Addresser
@@ -20,7 +19,6 @@ from holdfast.client.blocking import BlockingBackend, run
 from holdfast.client.config import RetryConfig, TransferConfig
 from holdfast.client.credentials import Credentials, resolve
 from holdfast.client.listing import Page, Query
-from holdfast.client.looped import LoopBackend
 from holdfast.client.models import (
     BucketInfo,
     DeleteReport,
@@ -44,8 +42,11 @@ from holdfast.client.reading import Range
 from holdfast.client.session import Session
 from holdfast.client.sources import Body
 
+if TYPE_CHECKING:
+    import ssl
+
 T = TypeVar("T")
-Verify = bool | str | os.PathLike[str] | ssl.SSLContext
+Verify: TypeAlias = "bool | str | os.PathLike[str] | ssl.SSLContext"
 
 
 class ObjectStore:
@@ -130,6 +131,8 @@ class ObjectStore:
             credentials=credentials,
         )
         addresser = Addresser(identity, addressing=addressing, sign_payload=sign_payload)
+        from holdfast.client.looped import LoopBackend  # asyncio, only where it is used
+
         backend: Backend = LoopBackend()
         return AsyncObjectStore(
             Session(
