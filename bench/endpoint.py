@@ -87,22 +87,35 @@ class Endpoint:
         if self.call("HEAD", f"/{bucket}")[0] != 200:
             self.expect("PUT", f"/{bucket}")
 
-    def remove_bucket(self, bucket: str) -> None:
-        """Delete the bucket with all its objects; no error when there is none."""
+    def remove_bucket(self, bucket: str, *, versions: bool = False) -> None:
+        """Delete the bucket with all its objects; no error when there is none.
+
+        versions: it has, or had, versioning.
+        """
         if self.call("HEAD", f"/{bucket}")[0] == 404:
             return
-        page = canonical_query((("list-type", "2"), ("max-keys", "1000")))
+        kind = ("versions", "") if versions else ("list-type", "2")
+        page = canonical_query((kind, ("max-keys", "1000")))
         for _ in range(_DELETE_PAGES_MAX):
-            # the bench's own keys need no XML escapes
-            keys = re.findall(rb"<Key>([^<]*)</Key>", self.expect("GET", f"/{bucket}", page))
-            if not keys:
+            entries = _entries(self.expect("GET", f"/{bucket}", page))
+            if not entries:
                 break
-            entries = b"".join(b"<Object><Key>%b</Key></Object>" % key for key in keys)
-            body = b"<Delete><Quiet>true</Quiet>%b</Delete>" % entries
+            body = b"<Delete><Quiet>true</Quiet>%b</Delete>" % b"".join(entries)
             answer = self.expect("POST", f"/{bucket}", "delete=", body)
             if b"<Error>" in answer:
                 raise EndpointError(f"{self.name}: DeleteObjects: {answer[:500]!r}")
         self.expect("DELETE", f"/{bucket}")
+
+
+def _entries(page: bytes) -> list[bytes]:
+    """The objects, or versions and delete markers, of a page as DeleteObjects names them. The
+    bench's own keys need no XML escapes."""
+    keys = re.findall(rb"<Key>[^<]*</Key>", page)
+    versions = re.findall(rb"<VersionId>[^<]*</VersionId>", page) or [b""] * len(keys)
+    return [
+        b"<Object>%b%b</Object>" % (key, version)
+        for key, version in zip(keys, versions, strict=True)
+    ]
 
 
 def parse_endpoint(

@@ -1,4 +1,4 @@
-"""What a server occupies: memory of its process tree as PSS, and bytes on disk.
+"""What a server takes: memory of its process tree as PSS, its CPU time, and bytes on disk.
 
 PSS counts a page shared by n processes as 1/n in each, so the sum over a forked tree is what the
 machine really gave (resident set sizes would count shared pages once per process). Linux only.
@@ -49,6 +49,18 @@ def pss_bytes(root: int) -> int:
         found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
         total += int(found[1]) * 1024 if found else 0
     return total
+
+
+def cpu_seconds(root: int) -> float:
+    """User and system time of the process tree until now, of those that are alive."""
+    ticks = 0
+    for pid in process_tree(root):
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def disk_bytes(directory: str) -> int:

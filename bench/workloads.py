@@ -14,12 +14,13 @@ import itertools
 import os
 import random
 import re
-import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from bench.endpoint import Endpoint, EndpointError
+from bench.fill import SUFFIX_BYTES, Objects, fill, folder_key, refuse_errors, signed_puts
 from bench.load import Expectation, Outcome, Request, run_load
 from bench.sign import UNSIGNED_PAYLOAD, Signer, canonical_query
 from bench.stream import Content, download, upload
@@ -28,11 +29,7 @@ STREAM_BYTES_MIN = 64 * 1024**2
 STREAM_BYTES_MAX = 4 * 1024**3
 PAGE_KEYS_MAX = 1000
 _POSITIONS = ("start", "middle", "end")
-_SUFFIX_BYTES = 16
-_KEY_OBJECT_BYTES = 16
-_FILL_CONNECTIONS = 32
-_FILL_SECONDS_MAX = 1800.0
-_FILL_SIGNER_SECONDS = 300.0
+KEY_OBJECT_BYTES = 16
 _PRELOAD_BYTES_MAX = 1024**3
 #: so many requests a second are made ahead as long as an endpoint's rate is unknown
 _RATE_FIRST = 20_000
@@ -91,32 +88,13 @@ def parse_workload(name: str, connections: list[int]) -> list[Workload]:
         if not 1 <= size <= PAGE_KEYS_MAX:
             raise ValueError(f"{label}: a page has 1 to {PAGE_KEYS_MAX} keys")
         return [Workload(op, size, label, 1, position) for position in _POSITIONS]
-    if not _SUFFIX_BYTES <= size <= STREAM_BYTES_MAX:
-        raise ValueError(f"{label}: objects have {_SUFFIX_BYTES} bytes to 4g")
+    if not SUFFIX_BYTES <= size <= STREAM_BYTES_MAX:
+        raise ValueError(f"{label}: objects have {SUFFIX_BYTES} bytes to 4g")
     if op == "head" and size >= STREAM_BYTES_MIN:
         raise ValueError(f"{label}: HEAD is measured with objects below 64m")
     if size >= STREAM_BYTES_MIN:
         return [Workload(op, size, label, 1)]
     return [Workload(op, size, label, count) for count in connections]
-
-
-class Bodies:
-    """Bodies of one size: random bytes, the last 16 of each its own, so that none is like another.
-
-    The hash of the common part is computed once, whatever the size.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._common = os.urandom(size - _SUFFIX_BYTES)
-        self._state = hashlib.sha256(self._common)
-        self._run = int.from_bytes(os.urandom(8), "little")
-
-    def make(self, number: int) -> tuple[tuple[bytes, bytes], str]:
-        """The parts of body `number` and its SHA-256 in hex."""
-        suffix = struct.pack("<QQ", number, self._run)
-        state = self._state.copy()
-        state.update(suffix)
-        return (self._common, suffix), state.hexdigest()
 
 
 @dataclass
@@ -143,14 +121,12 @@ class Runner:
         endpoint.make_bucket(bucket)
         if workload.op == "list":
             endpoint.make_bucket(f"{bucket}-keys")
-            count = self.settings.keys
-            self._fill(endpoint, f"{bucket}-keys", "", _KEY_OBJECT_BYTES, count)
+            self._fill(endpoint, listed_keys(bucket, self.settings.keys))
             self._check_page(endpoint, workload)
         elif workload.op != "put" and workload.is_stream:
             self._preload_stream(endpoint, workload)
         elif workload.op != "put":
-            prefix, count = self._objects(workload)
-            self._fill(endpoint, bucket, prefix, workload.size, count)
+            self._fill(endpoint, self._objects(workload))
 
     def run(self, endpoint: Endpoint, workload: Workload) -> Outcome:
         """Measure once. Raises EndpointError when the server is not there."""
@@ -193,16 +169,15 @@ class Runner:
         per_second = min(_RATE_FIRST, known * _RATE_MARGIN) if known else _RATE_FIRST
         count = int(per_second * self.settings.seconds) + 100
         count = min(count, _REQUESTS_MAX, max(100, _BYTES_FIRST_MAX // workload.size))
-        prefix = f"put/{time.time_ns():x}/"
-        return iter(
-            list(_signed_puts(endpoint, self.settings.bucket, prefix, workload.size, count))
-        )
+        key_of = partial(folder_key, prefix=f"put/{time.time_ns():x}/")
+        objects = Objects(self.settings.bucket, "put/", workload.size, count, key_of)
+        return iter(list(signed_puts(endpoint, objects)))
 
     def _reads(self, endpoint: Endpoint, workload: Workload) -> list[Request]:
-        prefix, count = self._objects(workload)
-        signer, method = endpoint.signer(), workload.op.upper()
+        objects, signer = self._objects(workload), endpoint.signer()
+        method, count = workload.op.upper(), objects.count
         order = random.Random(count).sample(range(count), count)
-        return [(signer.head(method, _path(self.settings.bucket, prefix, i)),) for i in order]
+        return [(signer.head(method, objects.path(number)),) for number in order]
 
     def _pages(self, endpoint: Endpoint, workload: Workload) -> list[Request]:
         """Full pages behind start-after: at the start, in the middle, and the last there are."""
@@ -235,12 +210,12 @@ class Runner:
     def _preload_stream(self, endpoint: Endpoint, workload: Workload) -> None:
         path = f"/{self.settings.bucket}/stream/{workload.label}"
         outcome = self._upload(endpoint, path, workload.size, endpoint.signer())
-        _refuse_errors(endpoint, f"upload before {workload.label}", outcome)
+        refuse_errors(endpoint, f"upload before {workload.label}", outcome)
         self._count_put(endpoint, workload.size)
         wanted = self._contents[workload.size].digest
         got = hashlib.sha256()
         head = endpoint.signer().head("GET", path)
-        _refuse_errors(
+        refuse_errors(
             endpoint,
             f"check of {workload.label}",
             download(endpoint.address, head, workload.size, got),
@@ -248,47 +223,23 @@ class Runner:
         if got.hexdigest() != wanted:
             raise EndpointError(f"{endpoint.name}: {workload.label} came back with other bytes")
 
-    def _objects(self, workload: Workload) -> tuple[str, int]:
-        count = max(1, min(self.settings.objects, _PRELOAD_BYTES_MAX // workload.size))
-        return f"get/{workload.size}/", count
-
-    def _fill(self, endpoint: Endpoint, bucket: str, prefix: str, size: int, count: int) -> None:
-        """Put `count` objects unless a marker tells that they are there; then put the marker."""
-        marker = f"/{self.settings.bucket}/filled/{bucket}/{prefix}{size}-{count}"
-        if endpoint.call("HEAD", marker)[0] == 200:
-            return
-        self.say(f"{endpoint.name}: putting {count} objects of {size} bytes into {bucket}")
-        outcome = run_load(
-            endpoint.address,
-            _signed_puts(endpoint, bucket, prefix, size, count),
-            Expectation(),
-            connections=min(_FILL_CONNECTIONS, count),
-            seconds=_FILL_SECONDS_MAX,
+    def _objects(self, workload: Workload) -> Objects:
+        size = workload.size
+        count = max(1, min(self.settings.objects, _PRELOAD_BYTES_MAX // size))
+        prefix = f"get/{size}/"
+        return Objects(
+            self.settings.bucket, prefix, size, count, partial(folder_key, prefix=prefix)
         )
-        _refuse_errors(endpoint, f"filling {bucket}", outcome)
-        if outcome.answered != count:
-            raise EndpointError(
-                f"{endpoint.name}: only {outcome.answered} of {count} objects in "
-                f"{_FILL_SECONDS_MAX:.0f} s; ask for fewer with --keys or --objects"
-            )
-        self._count_put(endpoint, outcome.answered * size)
-        self._check_object(endpoint, bucket, prefix, size, count)
-        endpoint.expect("PUT", marker)
 
-    def _check_object(
-        self, endpoint: Endpoint, bucket: str, prefix: str, size: int, count: int
-    ) -> None:
-        body = endpoint.expect("GET", _path(bucket, prefix, count - 1))
-        number = struct.unpack_from("<Q", body, len(body) - _SUFFIX_BYTES)[0] if body else -1
-        if len(body) != size or number != count - 1:
-            raise EndpointError(f"{endpoint.name}: an object came back with other bytes")
+    def _fill(self, endpoint: Endpoint, objects: Objects) -> None:
+        self._count_put(endpoint, fill(endpoint, self.settings.bucket, objects, self.say))
 
     def _check_page(self, endpoint: Endpoint, workload: Workload) -> None:
         keys, page = self.settings.keys, workload.size
         after = keys // 2 - 1 if keys // 2 + page <= keys else 0
         answer = endpoint.expect("GET", f"/{self.settings.bucket}-keys", _page_query(page, after))
         got = [key.decode() for key in re.findall(rb"<Key>([^<]*)</Key>", answer)]
-        wanted = [_key("", i) for i in range(after + 1, after + 1 + page)]
+        wanted = [folder_key(i) for i in range(after + 1, after + 1 + page)]
         if got != wanted:
             raise EndpointError(
                 f"{endpoint.name}: a page of {page} keys in {self.settings.bucket}-keys holds "
@@ -299,34 +250,12 @@ class Runner:
         self.bytes_put[endpoint.name] = self.bytes_put.get(endpoint.name, 0) + count
 
 
-def _signed_puts(
-    endpoint: Endpoint, bucket: str, prefix: str, size: int, count: int
-) -> Iterator[Request]:
-    bodies, signer, signed_at = Bodies(size), endpoint.signer(), time.monotonic()
-    for number in range(count):
-        if number % 1000 == 0 and time.monotonic() - signed_at > _FILL_SIGNER_SECONDS:
-            signer, signed_at = endpoint.signer(), time.monotonic()
-        parts, digest = bodies.make(number)
-        path = _path(bucket, prefix, number)
-        yield (signer.head("PUT", path, payload_hash=digest, length=size), *parts)
-
-
-def _key(prefix: str, number: int) -> str:
-    """Keys in folders of 1,000, in the order of their numbers; none needs an escape."""
-    return f"{prefix}{number // 1000:05d}/{number:08d}"
-
-
-def _path(bucket: str, prefix: str, number: int) -> str:
-    return f"/{bucket}/{_key(prefix, number)}"
+def listed_keys(bucket: str, count: int) -> Objects:
+    """The keys that pages are read of."""
+    return Objects(f"{bucket}-keys", "", KEY_OBJECT_BYTES, count, folder_key)
 
 
 def _page_query(page: int, after: int) -> str:
     return canonical_query(
-        (("list-type", "2"), ("max-keys", str(page)), ("start-after", _key("", after)))
+        (("list-type", "2"), ("max-keys", str(page)), ("start-after", folder_key(after)))
     )
-
-
-def _refuse_errors(endpoint: Endpoint, what: str, outcome: Outcome) -> None:
-    if outcome.errors:
-        errors = ", ".join(f"{name} ({n} times)" for name, n in outcome.errors.most_common(3))
-        raise EndpointError(f"{endpoint.name}: {what}: {errors}")
