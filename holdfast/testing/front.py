@@ -28,7 +28,7 @@ from holdfast.testing.record import RequestLog, SeenRequest
 _NOT_BELIEVED = frozenset(("InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed"))
 
 _CODE = re.compile(rb"<Code>([^<]+)</Code>")
-_CREDENTIAL = re.compile(r"Credential=([^/,\s]+)(?:/|%2[Ff])")
+_CREDENTIAL = re.compile(r"Credential=([^/,\s%&]+)(?:/|%2[Ff])")
 
 
 class Front:
