@@ -59,9 +59,13 @@ _PART_BLOB_AT = 9
 _BLOB_JOIN = "LEFT JOIN blobs b ON b.id = v.blob_id"
 _DATA_JOIN = "LEFT JOIN inline i ON i.seq = v.seq AND v.blob_id IS NULL AND v.parts_id IS NULL"
 _KEY = "WHERE v.bucket_id = ? AND v.key = ?"
-_PLAIN = f"SELECT {VERSION_COLUMNS}, {BLOB_COLUMNS}, NULL FROM %s v {_BLOB_JOIN} {_KEY}"
-_WITH_DATA = (
-    f"SELECT {VERSION_COLUMNS}, {BLOB_COLUMNS}, i.data FROM %s v {_BLOB_JOIN} {_DATA_JOIN} {_KEY}"
+# written out once: a statement is looked up by its text, whose hash is kept with it
+_PLAIN, _WITH_DATA = (
+    {
+        table: f"SELECT {VERSION_COLUMNS}, {BLOB_COLUMNS}, {data} FROM {table} v {joins} {_KEY}"
+        for table in ("objects", "versions")
+    }
+    for data, joins in (("NULL", _BLOB_JOIN), ("i.data", f"{_BLOB_JOIN} {_DATA_JOIN}"))
 )
 _FILE = "SELECT 1 FROM blobs b WHERE b.bucket_id = :bucket_id AND b.sha256 = :sha256 AND b.n = :n"
 
@@ -145,7 +149,7 @@ class SqliteReader:
         select = _WITH_DATA if with_data else _PLAIN
         if seq == 0:
             # Nearly always this one statement is all.
-            rows = self._rows(select % "objects", (bucket_id, key))
+            rows = self._rows(select["objects"], (bucket_id, key))
             if rows:
                 return self._found(bucket_id, rows[0])
             return self._find_marker(bucket_id, key, select)
@@ -154,18 +158,18 @@ class SqliteReader:
             which, values = " AND v.is_null = ?", (bucket_id, key, 1)
         with self._snapshot():
             for table in ("objects", "versions"):
-                rows = self._rows(select % table + which, values)
+                rows = self._rows(select[table] + which, values)
                 if rows:
                     return self._found(bucket_id, rows[0])
         return None
 
-    def _find_marker(self, bucket_id: int, key: bytes, select: str) -> Found | None:
+    def _find_marker(self, bucket_id: int, key: bytes, select: dict[str, str]) -> Found | None:
         """The key had no current row a moment ago: look at both tables in one snapshot."""
         newest = " ORDER BY v.seq DESC LIMIT 1"
         with self._snapshot():
-            rows = self._rows(select % "objects", (bucket_id, key))
+            rows = self._rows(select["objects"], (bucket_id, key))
             if not rows:
-                rows = self._rows(select % "versions" + newest, (bucket_id, key))
+                rows = self._rows(select["versions"] + newest, (bucket_id, key))
             return self._found(bucket_id, rows[0]) if rows else None
 
     def _found(self, bucket_id: int, row: tuple[Any, ...]) -> Found:
