@@ -95,17 +95,22 @@ def holdfast(scratch: Path) -> Iterator[ServeProcess]:
     process.destroy()
 
 
+def use_environment(monkeypatch: pytest.MonkeyPatch, env: dict[str, str]) -> None:
+    """Give this process these variables and no others, for as long as the test runs."""
+    for name in os.environ.keys() - env.keys():
+        monkeypatch.delenv(name)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture
 def page(holdfast: ServeProcess, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
     """page(section, variables=other): run the section's Python block and give what it defines;
     in the environment of the section `other`, else in one that says nothing of any server."""
 
     def run_block(section: str, variables: str = "") -> dict[str, Any]:
-        clean = environment(variables, holdfast.endpoint) if variables else clean_environment()
-        for name in os.environ.keys() - clean.keys():
-            monkeypatch.delenv(name)
-        for name, value in clean.items():
-            monkeypatch.setenv(name, value)
+        env = environment(variables, holdfast.endpoint) if variables else clean_environment()
+        use_environment(monkeypatch, env)
         monkeypatch.chdir(scratch)
         return namespace(section, holdfast.endpoint)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import boto3
 import pytest
 
 from ..serving import ServeProcess
-from .conftest import BIG_BYTES, program, run, same_bytes
+from .conftest import BIG_BYTES, program, run, same_bytes, use_environment
 from .settings import block, environment
 from .test_trees import curl_options
 
@@ -26,10 +25,7 @@ def test_aws_cli(holdfast: ServeProcess, scratch: Path, big_file: Path) -> None:
 def test_boto3(
     holdfast: ServeProcess, scratch: Path, big_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in environment("aws-cli", holdfast.endpoint).items():
-        monkeypatch.setenv(name, value)
+    use_environment(monkeypatch, environment("aws-cli", holdfast.endpoint))
     with closing(boto3.client("s3")) as s3:
         s3.create_bucket(Bucket="large")
         s3.upload_file(str(big_file), "large", "k")

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import boto3
 import pytest
 
 from ..serving import ServeProcess
-from .conftest import FILES_MIN, assert_same_trees, program, run, same_bytes
+from .conftest import FILES_MIN, assert_same_trees, program, run, use_environment
 from .settings import block, environment
 
 THREADS = 10
-S3CMD_FILES = 1000
-CURL_FILES = 200
-
-Some = Callable[[int], Iterator[Path]]
 
 
 def test_rclone(holdfast: ServeProcess, scratch: Path, tree: Path) -> None:
@@ -56,10 +52,7 @@ def test_boto3(
     holdfast: ServeProcess, scratch: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client of the page: everything from the environment, in threads as it is meant to be."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in environment("aws-cli", holdfast.endpoint).items():
-        monkeypatch.setenv(name, value)
+    use_environment(monkeypatch, environment("aws-cli", holdfast.endpoint))
     files = [path for path in tree.rglob("*") if path.is_file()]
     back = scratch / "back"
     with closing(boto3.client("s3")) as s3, ThreadPoolExecutor(THREADS) as pool:
@@ -87,21 +80,19 @@ def test_boto3(
         s3.delete_bucket(Bucket="tree")
 
 
-def test_s3cmd(holdfast: ServeProcess, scratch: Path, tree: Path, some: Some) -> None:
-    """1,000 files of the tree: s3cmd sends one after the other."""
+def test_s3cmd(holdfast: ServeProcess, scratch: Path, tree: Path) -> None:
     config = scratch / "s3cfg"
     config.write_text(block("s3cmd", "ini", holdfast.endpoint))
     env = environment("aws-cli", holdfast.endpoint)
     s3cmd = (program("s3cmd"), "--config", str(config), "--no-progress")
-    part, back = scratch / "part", scratch / "back"
-    link_part(some(S3CMD_FILES), tree, part)
+    back = scratch / "back"
     back.mkdir()
     run(*s3cmd, "mb", "s3://tree", env=env)
-    run(*s3cmd, "sync", f"{part}/", "s3://tree/dir/", env=env)
-    again = run(*s3cmd, "sync", "--dry-run", f"{part}/", "s3://tree/dir/", env=env)
+    run(*s3cmd, "sync", f"{tree}/", "s3://tree/dir/", env=env)
+    again = run(*s3cmd, "sync", "--dry-run", f"{tree}/", "s3://tree/dir/", env=env)
     assert "upload:" not in again
     run(*s3cmd, "sync", "s3://tree/dir/", f"{back}/", env=env)
-    assert assert_same_trees(part, back) >= S3CMD_FILES
+    assert assert_same_trees(tree, back) >= FILES_MIN
     run(*s3cmd, "rb", "--recursive", "--force", "s3://tree", env=env)
 
 
@@ -112,35 +103,27 @@ def link_part(files: Iterator[Path], tree: Path, part: Path) -> None:
         shutil.copy2(path, copy)
 
 
-def test_curl(holdfast: ServeProcess, scratch: Path, tree: Path, some: Some) -> None:
-    """200 files in one curl process, by a config file with the options of the page."""
+def test_curl(holdfast: ServeProcess, scratch: Path, tree: Path) -> None:
+    """One curl process each way, by a config file with the options of the page for each file."""
     curl, env = program("curl"), environment("aws-cli", holdfast.endpoint)
-    example = block("curl", "sh", holdfast.endpoint)
-    assert "--aws-sigv4" in example
-    signed = curl_options(holdfast.endpoint)
-    run(curl, *signed, "-X", "PUT", f"{holdfast.endpoint}/tree", env=env)
-    files = [path for path in some(CURL_FILES) if "odd names" not in path.parts]
-    back = scratch / "back"
-    up, down = scratch / "up", scratch / "down"
-    options = "".join(f'{name} = "{value}"\n' for name, value in config_of(signed))
-    names = [f"{number:04}" for number in range(len(files))]
-    up.write_text(
-        "next\n".join(
-            f'{options}upload-file = "{path}"\nurl = "{holdfast.endpoint}/tree/{name}"\n'
-            for name, path in zip(names, files, strict=True)
+    signed, bucket = curl_options(holdfast.endpoint), f"{holdfast.endpoint}/tree"
+    run(curl, *signed, "-X", "PUT", bucket, env=env)
+    names = [path.relative_to(tree) for path in tree.rglob("*") if path.is_file()]
+    options = "globoff\n" + "".join(f'{name} = "{value}"\n' for name, value in config_of(signed))
+    up, down, back = scratch / "up", scratch / "down", scratch / "back"
+    for config, transfer in (
+        (up, 'upload-file = "{tree}/{name}"'),
+        (down, 'create-dirs\noutput = "{back}/{name}"'),
+    ):
+        config.write_text(
+            "next\n".join(
+                f"{options}{transfer.format(tree=tree, back=back, name=name)}\n"
+                f'url = "{bucket}/{quote(str(name), safe="/-_.~")}"\n'
+                for name in names
+            )
         )
-    )
-    down.write_text(
-        "next\n".join(
-            f'{options}create-dirs\noutput = "{back}/{name}"\n'
-            f'url = "{holdfast.endpoint}/tree/{name}"\n'
-            for name in names
-        )
-    )
-    run(curl, "--config", str(up), env=env)
-    run(curl, "--config", str(down), env=env)
-    for name, path in zip(names, files, strict=True):
-        assert same_bytes(path, back / name)
+        run(curl, "--parallel", "--parallel-max", str(THREADS), "--config", str(config), env=env)
+    assert assert_same_trees(tree, back) >= FILES_MIN
 
 
 def curl_options(endpoint: str) -> list[str]:
