@@ -25,6 +25,7 @@ from holdfast.server.leases import OldestReads
 from holdfast.server.listeners import Address, close_listeners, open_listeners, remove_unix_paths
 from holdfast.server.logs import check_access_log
 from holdfast.server.metadata import Metadata
+from holdfast.server.notify import notify_ready
 from holdfast.server.supervisor import Role, Supervisor
 from holdfast.server.tls import Certificate
 
@@ -88,7 +89,11 @@ def serve(settings: Settings, on_ready: OnReady) -> int:
     with opened_site(settings, workers) as (site, keys):
         addresses = [listener.address for listener in site.listeners]
         _warn(settings, addresses)
-        ready = partial(on_ready, site.data, keys, addresses)
+
+        def ready() -> None:
+            on_ready(site.data, keys, addresses)
+            notify_ready()
+
         if alone:
             run_on_loop(_run_alone(site, ready), settings.loop)
             return 0
