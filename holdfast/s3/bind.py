@@ -48,6 +48,8 @@ def refuse_header(op: Operation, name: str, value: str) -> None:
         raise S3Error("AccessControlListNotSupported")
     if (name, value.lower()) in _WITHOUT_EFFECT:
         return
+    if (op.name, name, value) in _ALWAYS_TRUE:
+        return
     raise S3Error(
         "NotImplemented",
         f"{op.name} with the header {name} is not implemented.",
@@ -64,5 +66,14 @@ _WITHOUT_EFFECT = frozenset(
         ("x-amz-server-side-encryption-bucket-key-enabled", "false"),
         ("x-amz-tagging-directive", "copy"),
         ("x-amz-object-annotation-directive", "copy"),
+    )
+)
+
+#: of one operation: what is so without being asked for. What is sent in one go has no other
+#: checksum than that of the whole; minio-go says so for CRC64NVME
+_ALWAYS_TRUE = frozenset(
+    (
+        ("PutObject", "x-amz-checksum-type", "FULL_OBJECT"),
+        ("UploadPart", "x-amz-checksum-type", "FULL_OBJECT"),
     )
 )
