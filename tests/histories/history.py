@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from tests.histories.branches import advance, code_of
 from tests.histories.generate import (
     FLAVOURS,
     LOCKED,
@@ -22,7 +23,7 @@ from tests.histories.generate import (
     Contents,
     draw_step,
 )
-from tests.histories.model import UNKNOWN_PREFIX, Expected, Made, Mismatch, State
+from tests.histories.model import UNKNOWN_PREFIX, Mismatch, State
 from tests.histories.operations import (
     SOURCE_BUCKET,
     Call,
@@ -35,8 +36,6 @@ from tests.histories.operations import (
     PutRetention,
     PutTags,
     SetVersioning,
-    deleted_entries,
-    perform,
 )
 from tests.histories.reads import (
     FOLDERS,
@@ -55,7 +54,6 @@ from tests.histories.wire import Hung, Lost
 from tests.s3.raw import Answer
 
 STEPS_MIN, STEPS_MAX = 10, 25
-BRANCHES_MAX = 200
 #: at once: each of them may or may not be done when the answer is lost
 END_DELETES_MAX = 5
 BARRIER_KEY = "barrier"
@@ -224,60 +222,17 @@ class History:
         )
         for op, answer in zip(ops, answers, strict=True):
             self._counts.note(op, answer)
-            answered = "no answer" if answer is None else f"{answer.status} {_code(answer)}"
+            answered = "no answer" if answer is None else f"{answer.status} {code_of(answer)}"
             race = " at once" if len(ops) > 1 else ""
             self.trace.append(f"{step:>5} {answered}{race}: {op}")
         doubtful = sum(answer is None for answer in answers)
         if doubtful:
             self._counts.unknown += doubtful
             await self._barrier()
-        self._states = self._advance(list(zip(ops, answers, strict=True)))
+        attempts = list(zip(ops, answers, strict=True))
+        self._states = advance(self._states, attempts, self._unknown_ids)
         if len(self._states) > 1:
             await self._reduce(ops)
-
-    def _advance(self, attempts: list[tuple[Operation, Answer | None]]) -> list[State]:
-        """All states after the operations in any order, those without an answer done or not."""
-        states: list[State] = []
-        problems: list[str] = []
-        for order in itertools.permutations(attempts):
-            for state in self._states:
-                try:
-                    found = self._after(state, list(order))
-                except Mismatch as mismatch:
-                    problems.append(str(mismatch))
-                    continue
-                states += [one for one in found if one not in states]
-        if not states:
-            raise Mismatch("; or ".join(dict.fromkeys(problems)))
-        if len(states) > BRANCHES_MAX:
-            raise Mismatch(f"{len(states)} states are possible: too many to follow")
-        return states
-
-    def _after(self, state: State, order: list[tuple[Operation, Answer | None]]) -> list[State]:
-        states = [state]
-        for op, answer in order:
-            following: list[State] = []
-            for one in states:
-                if answer is not None:
-                    after, expected = perform(op, one, _made_by(op, answer))
-                    _check(op, expected, answer)
-                    following.append(after)
-                    continue
-                following += self._maybe(one, op)
-            states = following
-        return states
-
-    def _maybe(self, state: State, op: Operation) -> list[State]:
-        """The states when it is unknown whether `op` was carried out; many deletes may have come
-        apart."""
-        states = [state]
-        for part in op.alone() if isinstance(op, DeleteMany) else [op]:
-            made = _stand_in(f"{UNKNOWN_PREFIX}{next(self._unknown_ids)}")
-            for one in list(states):
-                after, _ = perform(part, one, made)
-                if after not in states:
-                    states.append(after)
-        return states
 
     # ---- looking
 
@@ -430,45 +385,3 @@ class History:
 
 def _calls(reads: list[Read]) -> list[Call]:
     return [read.call for read in reads]
-
-
-def _code(answer: Answer) -> str:
-    return answer.code if answer.status >= 300 else ""
-
-
-def _stand_in(name: str) -> Made:
-    return lambda key: name
-
-
-def _made_by(op: Operation, answer: Answer) -> Made:
-    """The ids that the server gave."""
-    if isinstance(op, CreateUpload):
-        return lambda key: answer.text("UploadId")
-    if isinstance(op, DeleteMany):
-        rows = [row for row in deleted_entries(answer) if len(row) == 4 and not row[1]]
-        made = {row[0]: row[3] for row in rows}
-        return lambda key: made.get(key, "")
-    return lambda key: answer.headers.get("x-amz-version-id", "")
-
-
-def _check(op: Operation, expected: Expected, answer: Answer) -> None:
-    """Raises Mismatch when the answer is another one."""
-    if (answer.status, _code(answer)) != (expected.status, expected.code):
-        raise Mismatch(
-            f"{op} answered {answer.status} {_code(answer)}, "
-            f"expected {expected.status} {expected.code}"
-        )
-    if expected.code:
-        return
-    if isinstance(op, CreateUpload) and not answer.text("UploadId"):
-        raise Mismatch(f"{op} answered no upload id")
-    for name, value in expected.headers.items():
-        seen = answer.headers.get(name)
-        if seen != value or value == "":
-            raise Mismatch(f"{op} answered {name} {seen!r}, expected {value!r}")
-    if expected.etag and answer.text("ETag").strip('"') != expected.etag:
-        raise Mismatch(f"{op} answered the ETag {answer.text('ETag')}, expected {expected.etag}")
-    if isinstance(op, DeleteMany):
-        rows = frozenset(deleted_entries(answer))
-        if rows != expected.entries:
-            raise Mismatch(f"{op} answered {sorted(rows)}, expected {sorted(expected.entries)}")
