@@ -158,6 +158,7 @@ class AsyncObjectStore(Operations):
 
     async def close(self) -> None:
         self.session.close()
+        await self.session.backend.sleep(0)  # transports end in the loop's next step
 
     async def __aenter__(self) -> AsyncObjectStore:
         return self

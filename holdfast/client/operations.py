@@ -341,13 +341,35 @@ class Operations:
         errors: list[DeleteError] = []
         batch: list[tuple[str, str | None]] = []
         for entry in keys:
-            batch.append(_key_and_version(entry))
+            key, version_id = _key_and_version(entry)
+            if not xml.is_writable(key):
+                deleted += await self._delete_one(
+                    bucket, key, version_id, errors, bypass_governance
+                )
+                continue
+            batch.append((key, version_id))
             if len(batch) == DELETE_KEYS_MAX:
                 deleted += await self._delete_batch(bucket, batch, errors, bypass_governance)
                 batch = []
         if batch:
             deleted += await self._delete_batch(bucket, batch, errors, bypass_governance)
         return DeleteReport(deleted, errors)
+
+    async def _delete_one(
+        self,
+        bucket: str,
+        key: str,
+        version_id: str | None,
+        errors: list[DeleteError],
+        bypass: bool,
+    ) -> int:
+        """A key that XML has no way to write."""
+        try:
+            await self.delete_object(bucket, key, version_id=version_id, bypass_governance=bypass)
+        except S3Error as error:
+            errors.append(DeleteError(key, version_id or "", error.code, error.message))
+            return 0
+        return 1
 
     async def _delete_batch(
         self,

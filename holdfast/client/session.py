@@ -156,7 +156,7 @@ class Session:
         def keep(connection: Http) -> None:
             self._keep(target, connection)
 
-        answer.done = keep
+        answer.begin(keep)
         return answer
 
     def _learn(self, request: Request, error: S3Error) -> bool:

@@ -217,15 +217,18 @@ class Answer:
         self._chunk = 0
         self._left = _framing(method, status, headers)
 
+    def begin(self, done: Callable[[Http], None]) -> None:
+        """Say who gets the connection; at once, if there is no body."""
+        self.done = done
+        if self._left == 0:
+            self._release()
+
     async def readinto(self, view: memoryview) -> int:
         """0 at the end only. Raises HttpError when the connection ends before the body does."""
         http = self._http
         if http is None or not view:
             return 0
         try:
-            if self._left == 0:
-                self._release()
-                return 0
             if self._left == _CHUNKED:
                 return await self._read_chunked(http, view)
             wanted = view if self._left == _UNTIL_CLOSE else view[: self._left]

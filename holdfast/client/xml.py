@@ -23,6 +23,14 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(lambda m: _NAMED.get(m.group()) or f"&#x{ord(m.group()):x};", text)
 
 
+# what no XML 1.0 document may hold, not even as a reference (section 2.2)
+_UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]").search
+
+
+def is_writable(text: str) -> bool:
+    return _UNWRITABLE(text) is None
+
+
 def element(name: str, text: str) -> str:
     return f"<{name}>{escape(text)}</{name}>"
 
