@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from operator import ne
 from typing import Any, NamedTuple
 
 from holdfast.meta.records import ListEntry, ListPage, UploadPage, VersionEntry, VersionPage
@@ -19,7 +20,6 @@ from holdfast.meta.sqlite.rows import (
     ENTRY_COLUMNS,
     LIST_COLUMNS,
     UPLOAD_COLUMNS,
-    unpack_etag,
     unpack_upload,
 )
 
@@ -187,12 +187,10 @@ def list_versions(
         head = run(_OLDER, (bucket_id, after_key, after_seq, limit + 1)).fetchall()
         newest = run(_NEWEST_SEQ, (bucket_id, after_key)).fetchall()[0][0]
     page = _continue(run, _VERSIONS, head, bucket_id, prefix, delimiter, after_key, limit)
-    entries: list[VersionEntry] = []
-    previous = b""
-    for number, row in enumerate(page.rows):
-        is_latest = row[8] == newest if number < len(head) else row[0] != previous
-        previous = row[0]
-        entries.append(_version_entry(row, owner, is_latest=is_latest))
+    keys = [row[0] for row in page.rows]
+    latest = list(map(ne, keys, [b"", *keys]))  # the first of its key, but in the midst of one:
+    latest[: len(head)] = [row[8] == newest for row in page.rows[: len(head)]]
+    entries = _version_entries(page.rows, latest, owner)
     next_seq = entries[-1].seq if page.truncated and entries and entries[-1].key == page.last else 0
     return VersionPage(entries, page.prefixes, page.truncated, page.last, next_seq)
 
@@ -218,34 +216,39 @@ def list_uploads(
     return UploadPage(uploads, page.prefixes, page.truncated, page.last, next_id)
 
 
-def _version_entry(row: Row, bucket_owner: str, *, is_latest: bool) -> VersionEntry:
-    (
-        key,
-        size,
-        etag,
-        modified_ms,
-        owner,
-        storage_class,
-        algorithm,
-        kind,
-        seq,
-        is_null,
-        delete_marker,
-    ) = row
-    return VersionEntry(
-        key,
-        seq,
-        is_null == 1,
-        is_latest,
-        delete_marker == 1,
-        size,
-        unpack_etag(etag),
-        modified_ms,
-        owner or bucket_owner,
-        storage_class or "STANDARD",
-        algorithm or "",
-        kind or "",
-    )
+def _version_entries(rows: list[Row], latest: list[bool], owner: str) -> list[VersionEntry]:
+    return [
+        VersionEntry(
+            key,
+            seq,
+            is_null == 1,
+            is_latest,
+            delete_marker == 1,
+            size,
+            etag.hex() if type(etag) is bytes else etag,
+            modified_ms,
+            row_owner or owner,
+            storage_class or "STANDARD",
+            algorithm or "",
+            kind or "",
+        )
+        for (
+            (
+                key,
+                size,
+                etag,
+                modified_ms,
+                row_owner,
+                storage_class,
+                algorithm,
+                kind,
+                seq,
+                is_null,
+                delete_marker,
+            ),
+            is_latest,
+        ) in zip(rows, latest, strict=True)
+    ]
 
 
 def _is_listed(key: bytes, prefix: bytes, delimiter: bytes) -> bool:
@@ -310,6 +313,7 @@ def _walk_rolled_up(
     rolled = _rolled_up(after, prefix, delimiter) if after.startswith(prefix) else None
     position: bytes | None = start if rolled is None else behind(rolled)
     behind_delimiter = behind(delimiter)
+    left, skipped = limit, len(prefix)
     last = b""
     while position is not None and position < end:
         rows = run(source.rows, (bucket_id, position, end, -1))
@@ -323,32 +327,34 @@ def _walk_rolled_up(
                     continue
                 position = behind(rolled)
                 break
-            if len(entries) + len(prefixes) == limit:
+            if left == 0:
                 return _Page(entries, prefixes, True, last)
-            rolled, steps = _rolled_up(key, prefix, delimiter), 0
-            if rolled is None:
+            left -= 1
+            at = key.find(delimiter, skipped)
+            if at < 0:
+                rolled, last = None, key
                 entries.append(row)
-                last = key
             else:
+                rolled = last = key[: at + len(delimiter)]
+                steps = 0
                 prefixes.append(rolled)
-                last = rolled
         if position is None or behind_delimiter is None:
             continue  # behind a delimiter of 0xFF bytes alone is nothing: prefix by prefix, then
-        left = limit - len(entries) - len(prefixes)
         found = run(
             source.skipping,
-            (bucket_id, position, end, left + 1, len(prefix), delimiter, behind_delimiter),
+            (bucket_id, position, end, left + 1, skipped, delimiter, behind_delimiter),
         ).fetchall()
         position = None
         for (key,) in found:
-            rolled = _rolled_up(key, prefix, delimiter)
-            if rolled is None:
+            at = key.find(delimiter, skipped)
+            if at < 0:
                 position = key
                 break
-            if len(entries) + len(prefixes) == limit:
+            if left == 0:
                 return _Page(entries, prefixes, True, last)
-            prefixes.append(rolled)
-            last = rolled
+            left -= 1
+            last = key[: at + len(delimiter)]
+            prefixes.append(last)
     return _Page(entries, prefixes, False, b"")
 
 
