@@ -41,6 +41,8 @@ _METADATA_OPTIONS = frozenset(
         "expires",
     )
 )
+#: how servers say that a source is too large for one copy
+_TOO_LARGE_CODES = ("EntityTooLarge", "InvalidRequest")
 _KEPT_HEADERS = (
     "content-type",
     "cache-control",
@@ -76,7 +78,9 @@ async def copy(
     if info is None or info.size <= SINGLE_COPY_BYTES_MAX:
         try:
             return await _copy_single(session, bucket, key, headers | condition, progress)
-        except (EntityTooLarge, InvalidRequest):
+        except (EntityTooLarge, InvalidRequest) as error:
+            if error.code not in _TOO_LARGE_CODES:
+                raise
             info = info or await _info(session, source)
             if info.size <= SINGLE_COPY_BYTES_MAX:
                 raise

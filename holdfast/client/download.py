@@ -238,6 +238,8 @@ class _Ranges:
         self._received = 0
 
     async def run(self, path: Path) -> DownloadResult:
+        if 0 in self._partial.done and self._stream is not None:
+            self._stream.drop()
         try:
             await self._session.backend.each(
                 self._next_number, self._one, self._session.transfer.concurrency
