@@ -1,119 +1,89 @@
-"""The commands. Their options derive from the settings' table.
+"""The `holdfast` command: the table of all commands.
 
-Rule: only what a command needs is imported, inside it, so that each starts at once. What goes wrong
-is one line on standard error: status 2 for a wrong setting, 1 for everything else.
+Rule: starting one imports that one only; see `lazy`.
 """
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING
-
 import click
 
 from holdfast import __version__
-from holdfast.cli.options import Failure, NotDone, load_settings, settings_options
-from holdfast.cli.user import user
-from holdfast.config import SETTINGS
+from holdfast.cli.lazy import Lazy, LazyGroup
 
-if TYPE_CHECKING:
-    from holdfast.maintenance.fsck import FsckReport
+_OBJECTS = "holdfast.cli.objects"
+_FILES, _BUCKETS, _VERSIONS = "Files and objects", "Buckets", "Versions"
+_SETUP, _SERVER = "This command", "Server"
+
+COMMANDS: dict[str, Lazy] = {
+    "ls": Lazy(f"{_OBJECTS}.listing:ls", _FILES, "List buckets, or what is in one."),
+    "cp": Lazy(
+        f"{_OBJECTS}.copying:cp", _FILES, "Copy files and objects, up, down or on the server."
+    ),
+    "mv": Lazy(
+        f"{_OBJECTS}.copying:mv", _FILES, "Move files and objects: copy, then remove the source."
+    ),
+    "rm": Lazy(f"{_OBJECTS}.buckets:rm", _FILES, "Remove objects, a thousand in a request."),
+    "cat": Lazy(f"{_OBJECTS}.reading:cat", _FILES, "Print objects, one after the other."),
+    "stat": Lazy(
+        f"{_OBJECTS}.reading:stat", _FILES, "Show all that is known of objects, or of a bucket."
+    ),
+    "find": Lazy(f"{_OBJECTS}.listing:find", _FILES, "Find objects by name, size and age."),
+    "du": Lazy(
+        f"{_OBJECTS}.listing:du", _FILES, "Sum up sizes: of every bucket, or of what is named."
+    ),
+    "tree": Lazy(f"{_OBJECTS}.listing:tree", _FILES, "Draw what is there as a tree."),
+    "tag": Lazy(f"{_OBJECTS}.reading:tag", _FILES, "Show, add or remove the tags of an object."),
+    "presign": Lazy(
+        f"{_OBJECTS}.reading:presign",
+        _FILES,
+        "Make a URL that lets anybody read or write one object for a while.",
+    ),
+    "mb": Lazy(f"{_OBJECTS}.buckets:mb", _BUCKETS, "Make buckets."),
+    "rb": Lazy(f"{_OBJECTS}.buckets:rb", _BUCKETS, "Remove buckets."),
+    "profile": Lazy(f"{_OBJECTS}.profiles:profile", _SETUP, "Servers and keys, kept under a name."),
+    "completion": Lazy(
+        f"{_OBJECTS}.complete:completion",
+        _SETUP,
+        "Print the script that completes commands, options and names in a shell.",
+    ),
+    "version": Lazy("holdfast.cli.version:version", _SETUP, "Print the version."),
+    "serve": Lazy(
+        "holdfast.cli.operate:serve",
+        _SERVER,
+        "Serve the S3 API from the directory DATA, which is made when it is not there.",
+    ),
+    "user": Lazy(
+        "holdfast.cli.user:user", _SERVER, "Users with buckets and access keys of their own."
+    ),
+    "config": Lazy(
+        "holdfast.cli.operate:config",
+        _SERVER,
+        "Print the effective settings and where each came from.",
+    ),
+    "fsck": Lazy("holdfast.cli.operate:fsck", _SERVER, "Check what DATA holds; no server may run."),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, message="holdfast %(version)s")
 def main() -> None:
-    """Holdfast, an S3-compatible object store."""
+    """Holdfast, an S3-compatible object store: its server, and commands for any S3 server.
 
+    \b
+    Examples:
+      holdfast serve                             # a server on this machine
+      holdfast profile add default               # which server and keys to use
+      holdfast mb s3://photos
+      holdfast cp -r ./pictures s3://photos/2026
+      holdfast ls s3://photos/2026/
 
-@main.command()
-@settings_options()
-def serve(config_file: str | None, **flags: object) -> None:
-    """Serve the S3 API from the directory DATA, which is made when it is not there."""
-    settings = load_settings(config_file, flags).settings
-    from functools import partial
-
-    from holdfast.server import logs, welcome
-    from holdfast.server.data import DataError
-    from holdfast.server.listeners import ListenError
-    from holdfast.server.serve import serve as run
-    from holdfast.server.tls import TlsError
-
-    logs.configure(settings.log_format)
-    try:
-        status = run(settings, partial(welcome.show, settings))
-    except (DataError, ListenError, TlsError, OSError) as error:
-        raise Failure(str(error)) from None
-    sys.exit(status)
-
-
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@settings_options()
-def config(config_file: str | None, as_json: bool, **flags: object) -> None:
-    """Print the effective settings and where each came from. Secrets are masked."""
-    settings, origins = load_settings(config_file, flags)
-    rows = [(s.name, s.show(getattr(settings, s.name)), origins[s.name]) for s in SETTINGS]
-    if as_json:
-        import json
-
-        document = {
-            setting.name: {
-                "value": setting.show(value) if setting.secret else value,
-                "from": origins[setting.name],
-            }
-            for setting in SETTINGS
-            for value in [getattr(settings, setting.name)]
-        }
-        click.echo(json.dumps(document, indent=1))
-        return
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    for name, value, origin in rows:
-        click.echo(f"{name:{widths[0]}}  {value:{widths[1]}}  {origin}")
-
-
-@main.command()
-@click.option("--content", is_flag=True, help="Also read and verify every byte.")
-@click.option("--reclaim", is_flag=True, help="Remove garbage now, if there is no damage.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@settings_options(frozenset())
-def fsck(
-    config_file: str | None, content: bool, reclaim: bool, as_json: bool, **flags: object
-) -> None:
-    """Check what DATA holds; no server may run. Status 0: no damage; 1: damage; 2: not checked."""
-    settings = load_settings(config_file, flags).settings
-    import asyncio
-    import json
-
-    from holdfast.server import logs
-    from holdfast.server.data import DataError
-    from holdfast.server.offline import check
-
-    logs.configure(settings.log_format)
-    progress = _progress if sys.stderr.isatty() else None
-    try:
-        report: FsckReport = asyncio.run(
-            check(settings, content=content, reclaim=reclaim, progress=progress)
-        )
-    except (DataError, OSError) as error:
-        raise NotDone(str(error)) from None
-    if progress is not None:
-        click.echo("\r\x1b[K", nl=False, err=True)
-    click.echo(json.dumps(report.as_dict(), indent=1) if as_json else "\n".join(report.lines()))
-    sys.exit(report.exit_code)
-
-
-def _progress(blobs: int, bytes_read: int) -> None:
-    click.echo(f"\r\x1b[K{blobs} blobs, {bytes_read} bytes", nl=False, err=True)
-
-
-main.add_command(user)
-
-
-@main.command()
-def version() -> None:
-    """Print the version."""
-    click.echo(f"holdfast {__version__}")
+    Objects are named s3://bucket/key. Exit codes: 0 done, 1 something failed, 2 wrong usage,
+    130 interrupted. `holdfast COMMAND --help` teaches the rest.
+    """
 
 
 if __name__ == "__main__":
