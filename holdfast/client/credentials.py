@@ -138,7 +138,8 @@ def _profile(name: str, env: Mapping[str, str], *, required: bool) -> dict[str, 
     config, keys = _read(config_path), _read(keys_path)
     section = name if name == "default" and name in config else f"profile {name}"
     if required and section not in config and name not in keys:
-        known = {title.removeprefix("profile ") for title in config} | set(keys)
+        titles = {title for title in config if not title.startswith("services ")}
+        known = {title.removeprefix("profile ") for title in titles} | set(keys)
         raise CredentialsNotFound(
             message=f"no profile {name!r} in {config_path} or {keys_path}",
             hint=f"There are: {', '.join(sorted(known)) or 'none'}.",

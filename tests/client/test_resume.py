@@ -184,7 +184,7 @@ def test_two_downloads_into_one_file(
 def test_a_server_killed_in_the_middle(serve_process: ServeFactory, tmp_path: Path) -> None:
     """Up and down: the server is killed while it goes on, started again, and both are gone on with."""
     serving = serve_process("--durability", "relaxed")
-    data = os.urandom(12 * PART)
+    data = os.urandom(8 * PART)
     path, target, journals = tmp_path / "file", tmp_path / "d", tmp_path / "journals"
     path.write_bytes(data)
 
@@ -207,12 +207,12 @@ def test_a_server_killed_in_the_middle(serve_process: ServeFactory, tmp_path: Pa
     ) as store:
         store.create_bucket("killed")
         with pytest.raises(ConnectionFailed, match="resume=True"):
-            store.put_object("killed", "k", path, resume=journals, progress=kill_once(6 * PART))
+            store.put_object("killed", "k", path, resume=journals, progress=kill_once(4 * PART))
         serving.start()
         assert not store.exists("killed", "k")
         store.put_object("killed", "k", path, resume=journals)
         with pytest.raises(ConnectionFailed, match="resume=True"):
-            store.download("killed", "k", target, resume=True, progress=kill_once(6 * PART))
+            store.download("killed", "k", target, resume=True, progress=kill_once(4 * PART))
         serving.start()
         result = store.download("killed", "k", target, resume=True)
         assert result.received < len(data)
