@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import tempfile
 import threading
+import weakref
 from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
@@ -32,6 +34,22 @@ T = TypeVar("T")
 START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 60.0
 WORK_SECONDS_MAX = 60.0
+
+
+#: those between enter and exit
+_running: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+def _stop_all() -> None:
+    """At the end of the interpreter, for servers that nobody stopped. It waits for all threads, and
+    only then calls what atexit knows: too late to end one of them."""
+    for server in tuple(_running):
+        server.__exit__(None, None, None)
+
+
+threading._register_atexit(_stop_all)  # type: ignore[attr-defined]
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_running.clear)  # they are the parent's
 
 
 class Server:
@@ -133,6 +151,7 @@ class Server:
             if self._failure is not None:
                 raise self._failure
             self._stack = stack.pop_all()
+        _running.add(self)
         return self
 
     def __exit__(
@@ -141,6 +160,7 @@ class Server:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        _running.discard(self)
         self._stack.close()
         if self._failure is not None:
             raise self._failure

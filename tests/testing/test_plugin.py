@@ -121,3 +121,31 @@ def test_python_dash_m(arguments: list[str]) -> None:
         check=True,
     )
     assert "holdfast" in done.stdout.lower()
+
+
+NOBODY_STOPS = """
+import multiprocessing, sys, urllib.request
+from holdfast.testing import Server
+
+server = Server().__enter__()
+if sys.platform != "win32":
+    child = multiprocessing.get_context("fork").Process(target=int)
+    child.start()
+    child.join()  # what it does at its end does not touch the parent's server
+assert urllib.request.urlopen(server.endpoint + "/_holdfast/ready").status == 200
+print(server.settings.data)
+"""
+
+
+def test_a_server_that_nobody_stops_ends_with_the_interpreter() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", NOBODY_STOPS],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert done.stdout
+    assert not Path(done.stdout.strip()).exists()
