@@ -200,6 +200,11 @@ class Session:
         try:
             return Http(await self.backend.connect(target, tls, self.timeout))
         except OSError as error:
+            if tls is not None and type(error).__name__ == "SSLCertVerificationError":
+                raise ConnectionFailed(
+                    message=f"{target.authority}: {error}",
+                    hint="Name a file with the server's certificate: verify=PATH, or AWS_CA_BUNDLE.",
+                ) from error
             raise HttpError(str(error) or type(error).__name__, sent=False) from error
 
     def _keep(self, target: Target, http: Http) -> None:
@@ -234,7 +239,8 @@ class Session:
             if isinstance(self._verify, ssl.SSLContext):
                 self._tls = self._verify
             elif isinstance(self._verify, bool):
-                self._tls = ssl.create_default_context()
+                bundle = os.environ.get("AWS_CA_BUNDLE") or None
+                self._tls = ssl.create_default_context(cafile=bundle if self._verify else None)
                 if not self._verify:
                     self._tls.check_hostname = False
                     self._tls.verify_mode = ssl.CERT_NONE

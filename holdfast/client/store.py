@@ -80,8 +80,9 @@ class ObjectStore:
         HOLDFAST_SECRET_KEY, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile of ~/.aws.
         `credentials`: keys, or a function that gives them, called again before they expire.
         `addressing`: "path", "virtual" or "auto". `verify`: False, or a file of certificates, or an
-        SSL context. `sign_payload`: True signs a hash of every body, False none; None does where
-        nothing else guards it (no TLS, and not this machine). `timeout`: seconds without a byte.
+        SSL context; True trusts the system's, or those in AWS_CA_BUNDLE. `sign_payload`: True signs
+        a hash of every body, False none; None does where nothing else guards it (no TLS, and not
+        this machine). `timeout`: seconds without a byte.
         Raises CredentialsNotFound, InvalidRequest.
         """
         identity = resolve(
