@@ -23,6 +23,19 @@ COMMANDS: dict[str, Lazy] = {
         f"{_OBJECTS}.copying:mv", _FILES, "Move files and objects: copy, then remove the source."
     ),
     "rm": Lazy(f"{_OBJECTS}.buckets:rm", _FILES, "Remove objects, a thousand in a request."),
+    "sync": Lazy(
+        f"{_OBJECTS}.syncing:sync", _FILES, "Make TARGET like SOURCE: copy what is new or changed."
+    ),
+    "diff": Lazy(
+        f"{_OBJECTS}.syncing:diff",
+        _FILES,
+        "Print what differs: what sync would copy, and what --delete would remove.",
+    ),
+    "mirror": Lazy(
+        f"{_OBJECTS}.syncing:mirror",
+        _FILES,
+        "Sync, and with --watch keep on following a local directory.",
+    ),
     "cat": Lazy(f"{_OBJECTS}.reading:cat", _FILES, "Print objects, one after the other."),
     "stat": Lazy(
         f"{_OBJECTS}.reading:stat", _FILES, "Show all that is known of objects, or of a bucket."
@@ -40,6 +53,12 @@ COMMANDS: dict[str, Lazy] = {
     ),
     "mb": Lazy(f"{_OBJECTS}.buckets:mb", _BUCKETS, "Make buckets."),
     "rb": Lazy(f"{_OBJECTS}.buckets:rb", _BUCKETS, "Remove buckets."),
+    "versions": Lazy(
+        f"{_OBJECTS}.versions:versions",
+        _VERSIONS,
+        "List all versions of objects, the newest first.",
+    ),
+    "restore": Lazy(f"{_OBJECTS}.versions:restore", _VERSIONS, "Bring older versions back."),
     "profile": Lazy(f"{_OBJECTS}.profiles:profile", _SETUP, "Servers and keys, kept under a name."),
     "completion": Lazy(
         f"{_OBJECTS}.complete:completion",

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.options import Failure, NotDone, load_settings, settings_options
+from holdfast.cli.failure import Failure, NotDone
+from holdfast.cli.options import load_settings, settings_options
 from holdfast.config import SETTINGS
 
 if TYPE_CHECKING:

@@ -1,28 +1,13 @@
-"""What all commands share: their options out of the settings' table, and how they fail."""
+"""Options out of the settings' table, for the commands of the server."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import click
 
+from holdfast.cli.failure import Command, NotDone
 from holdfast.config import SETTINGS, ConfigError, Effective, Setting, load
-
-Command = Callable[..., Any]
-
-
-class Failure(click.ClickException):
-    """Ends the command with one line that says why."""
-
-    def show(self, file: Any = None) -> None:
-        click.echo(f"holdfast: {self.message}", err=True)
-
-
-class NotDone(Failure):
-    """The command could not even begin: a wrong setting, or nothing to check."""
-
-    exit_code = 2
 
 
 def settings_options(names: frozenset[str] | None = None) -> Callable[[Command], Command]:

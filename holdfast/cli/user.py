@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from holdfast.cli.options import Failure, load_settings, settings_options
+from holdfast.cli.failure import Failure
+from holdfast.cli.options import load_settings, settings_options
 
 if TYPE_CHECKING:
     from holdfast.server.accounts import Administration

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from holdfast.cli.main import main
+from holdfast.cli.operate import serve
 from holdfast.config import BY_NAME, SETTINGS, ConfigError, Effective, load, settings_document
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,7 +126,7 @@ def test_config_command_masks_secrets(tmp_path: Path) -> None:
 
 
 def test_every_option_of_serve_is_a_setting() -> None:
-    options = {flag for param in main.commands["serve"].params for flag in param.opts}
+    options = {flag for param in serve.params for flag in param.opts}
     for setting in SETTINGS:
         assert setting.argument or setting.secret or setting.flag in options
     assert options <= {setting.flag for setting in SETTINGS} | {"--config", "data"}

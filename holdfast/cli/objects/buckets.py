@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from holdfast.cli.failure import Failure
 from holdfast.cli.objects.connection import Connection, object_options
 from holdfast.cli.objects.copying import FILTER_OPTIONS, with_options
 from holdfast.cli.objects.output import Output, count, printable, say
@@ -23,7 +24,6 @@ from holdfast.cli.objects.places import (
     remote,
     static_prefix,
 )
-from holdfast.cli.options import Failure
 
 if TYPE_CHECKING:
     from holdfast.client.store import ObjectStore
@@ -142,7 +142,12 @@ def rm(connection: Connection, output: Output, places: tuple[Place, ...], **rest
     if broad and not rest["dry_run"]:
         what = "every version of all" if rest["all_versions"] else "all"
         confirm(f"Remove {what} that is in {', '.join(broad)}?", rest["yes"])
-    removal = _Removal(output, rest)
+    removal = Removal(
+        output,
+        dry_run=rest["dry_run"],
+        verbose=rest["verbose"],
+        bypass=rest["bypass_governance"],
+    )
     with connection.store() as store:
         for place in found:
             removal.batches(store, place.bucket, _keys(store, place, rest))
@@ -215,14 +220,16 @@ def _listed(store: ObjectStore, bucket: str, prefix: str, rest: dict[str, Any]) 
             yield entry.key, None
 
 
-class _Removal:
+class Removal:
     """Batches on their way, and what came of them."""
 
-    def __init__(self, output: Output, rest: dict[str, Any]) -> None:
+    def __init__(
+        self, output: Output, *, dry_run: bool, verbose: bool, bypass: bool = False
+    ) -> None:
         self._output = output
-        self._dry_run: bool = rest["dry_run"]
-        self._tells = self._dry_run or rest["verbose"] or output.json
-        self._bypass: bool = rest["bypass_governance"]
+        self._dry_run = dry_run
+        self._tells = dry_run or verbose or output.json
+        self._bypass = bypass
         self.done = self.failed = 0
 
     def batches(self, store: ObjectStore, bucket: str, keys: Iterable[_Key]) -> None:

@@ -35,7 +35,7 @@ def completion(context: click.Context, shell: str) -> None:
 
 def candidates(incomplete: str) -> list[str]:
     """Buckets or keys that go on like that; none where the server can't be asked."""
-    from holdfast.cli.options import Failure
+    from holdfast.cli.failure import Failure
     from holdfast.client.errors import S3Error
 
     try:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from holdfast.cli.failure import Command
 from holdfast.cli.objects.output import Output
-from holdfast.cli.options import Command
 
 if TYPE_CHECKING:
     from holdfast.client.asynchronous import AsyncObjectStore

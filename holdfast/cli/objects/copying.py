@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from holdfast.cli.failure import Command, Failure
 from holdfast.cli.objects.connection import Connection, object_options
 from holdfast.cli.objects.output import Output, say
 from holdfast.cli.objects.places import PLACE, Filters, Local, Place, Remote, has_pattern
-from holdfast.cli.options import Command, Failure
 
 if TYPE_CHECKING:
     from holdfast.cli.objects.transfer import Options, Outcome

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
+from holdfast.cli.failure import Failure
 from holdfast.cli.objects.connection import Connection
 from holdfast.cli.objects.output import printable
-from holdfast.cli.options import Failure
 from holdfast.client.errors import (
     AccessDenied,
     ConnectionFailed,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from holdfast.cli.failure import Failure
 from holdfast.cli.objects.connection import Connection, object_options
 from holdfast.cli.objects.output import (
     DURATION,
@@ -22,7 +23,6 @@ from holdfast.cli.objects.output import (
     printable,
 )
 from holdfast.cli.objects.places import PLACE, Filters, Local, Place, Remote, has_pattern, matcher
-from holdfast.cli.options import Failure
 
 if TYPE_CHECKING:
     from holdfast.cli.objects.plan import Entry

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from holdfast.cli.failure import Failure
 from holdfast.cli.objects.places import (
     Filters,
     Local,
@@ -24,8 +25,6 @@ from holdfast.cli.objects.places import (
     safe_join,
     static_prefix,
 )
-from holdfast.cli.options import Failure
-from holdfast.client.errors import NoSuchKey
 from holdfast.client.models import ListEntry
 
 if TYPE_CHECKING:
@@ -304,7 +303,79 @@ def copy_jobs(sources: Sources, target: Place, *, move: bool) -> Iterator[Job]:
         )
 
 
-def require_object(entry: Entry | None, place: Remote) -> Entry:
-    if entry is None:
-        raise NoSuchKey(resource=f"{place.bucket}/{place.key}")
-    return entry
+# two sides
+
+
+def paired(
+    source: Iterator[Entry], target: Iterator[Entry]
+) -> Iterator[tuple[Entry | None, Entry | None]]:
+    """Both sides by name; each is in the order of keys."""
+    left, right = next(source, None), next(target, None)
+    while left is not None or right is not None:
+        one = None if left is None else name_bytes(left.relative)
+        other = None if right is None else name_bytes(right.relative)
+        if other is None or (one is not None and one < other):
+            yield left, None
+            left = next(source, None)
+        elif one is None or other < one:
+            yield None, right
+            right = next(target, None)
+        else:
+            yield left, right
+            left, right = next(source, None), next(target, None)
+
+
+def name_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+class Side:
+    """A directory, local or remote, to be compared with another one."""
+
+    def __init__(
+        self, place: Place, filters: Filters, on_error: OnError, store: ObjectStore
+    ) -> None:
+        self.place = place.directory() if isinstance(place, Remote) else place
+        self._filters = filters
+        self._on_error = on_error
+        self._store = store
+
+    def entries(self) -> Iterator[Entry]:
+        if isinstance(self.place, Remote):
+            return below(self._store, self.place, self._filters)
+        return walk(self.place.path, self._filters, self._on_error)
+
+    def child(self, relative: str) -> Place:
+        """Raises ValueError."""
+        if isinstance(self.place, Remote):
+            return Remote(self.place.bucket, self.place.key + relative)
+        return Local(safe_join(self.place.path, relative))
+
+
+def sync_jobs(source: Side, target: Side) -> Iterator[Job]:
+    """What is at the source, each with what is at its place in the target."""
+    for entry, there in paired(source.entries(), target.entries()):
+        if entry is None:
+            continue
+        try:
+            place, error = target.child(entry.relative), ""
+        except ValueError as failure:
+            place, error = target.place, str(failure)
+        action = action_of(entry.place, place)
+        yield Job(
+            action,
+            entry.place,
+            place,
+            entry.size,
+            entry.modified_ns,
+            entry.etag,
+            compare=there,
+            error=error,
+        )
+
+
+def extra_entries(source: Side, target: Side) -> Iterator[Entry]:
+    """What is only at the target."""
+    for entry, there in paired(source.entries(), target.entries()):
+        if entry is None and there is not None:
+            yield there

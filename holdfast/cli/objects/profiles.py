@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
+from holdfast.cli.failure import Failure
 from holdfast.cli.objects.output import Output, say
-from holdfast.cli.options import Failure
 
 PROFILES_BYTES_MAX = 1024 * 1024
 _MODE = 0o600

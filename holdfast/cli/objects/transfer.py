@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import stat
 import threading
 import time
 from collections import deque
@@ -20,14 +19,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from holdfast.cli.failure import Failure
 from holdfast.cli.objects.compare import is_same
 from holdfast.cli.objects.connection import Connection
 from holdfast.cli.objects.failures import FATAL, brief, explain
-from holdfast.cli.objects.output import Output, say
+from holdfast.cli.objects.output import Output, human, printable, say
 from holdfast.cli.objects.places import Local, Remote
 from holdfast.cli.objects.plan import Job, modified_ns, mtime_text, nanoseconds
 from holdfast.cli.objects.progress import Item, Meter, summary
-from holdfast.cli.options import Failure
 from holdfast.client.errors import NotImplementedByServer, S3Error
 from holdfast.client.options import WriteOptions
 
@@ -54,6 +53,8 @@ class Options:
     checksum: bool = False
     verbose: bool = False
     quiet: bool = False
+    #: lines of `diff`
+    differences: bool = False
     write: WriteOptions = field(default_factory=lambda: WriteOptions())
 
 
@@ -194,7 +195,8 @@ class Runner:
         outcome.actions[action] = outcome.actions.get(action, 0) + 1
         told = self._options.dry_run or self._options.verbose
         if self._output.json or (told and not self._options.quiet):
-            self._output.record(self._fields(job, status), line_of(job, status))
+            line = difference_of(job) if self._options.differences else line_of(job, status)
+            self._output.record(self._fields(job, status), line)
 
     def _failed(self, job: Job, error: Exception) -> None:
         self.outcome.failed += 1
@@ -213,6 +215,7 @@ class Runner:
             "target": str(job.target),
             "size": job.size,
             "status": status,
+            "change": "changed" if job.compare is not None else "new",
         }
 
     async def _upload(self, job: Job, item: Item) -> None:
@@ -289,7 +292,14 @@ def _name(job: Job) -> str:
 def line_of(job: Job, status: str) -> str:
     verb = "move" if job.move else job.action
     word = f"would {verb}" if status == "planned" else verb
-    return f"{word}: {job.source} -> {job.target}"
+    return printable(f"{word}: {job.source} -> {job.target}")
+
+
+def difference_of(job: Job) -> str:
+    if job.compare is None:
+        return printable(f"new:      {job.target}")
+    sizes = f" ({human(job.compare.size)} -> {human(job.size)})"
+    return printable(f"changed:  {job.target}{sizes if job.compare.size != job.size else ''}")
 
 
 def _remove_unchanged(job: Job) -> None:
@@ -319,11 +329,6 @@ def content_type(path: str) -> str | None:
             _TYPES.clear()
         _TYPES[ending] = _COMPRESSED.get(encoding) if encoding else kind
     return _TYPES[ending]
-
-
-def is_stream(path: str) -> bool:
-    """A pipe or a device: its size is not known, and it can be read once only."""
-    return path == "-" or not (stat.S_ISREG(mode := os.stat(path).st_mode) or stat.S_ISDIR(mode))
 
 
 @asynccontextmanager
