@@ -137,14 +137,16 @@ class ListingTests(MetaHarness):
     @pytest.mark.parametrize("delimiter", [b"/", b"\0", b"\xff", b"/\xff", b"\xff/", b"\xff\xff"])
     def test_large_folders_between_plain_keys(self, delimiter: bytes) -> None:
         """Folders of many keys in a row and one by one, with plain keys before, between, behind."""
-        folders = [b"a", b"b", b"b\0", b"b\xff", b"d", b"d\xff\xff", b"e/\0", b"\xff"]
+        folders = [b"a", b"b", b"b\0", b"b\xff", b"d", b"d\xff\xff", b"e/\0"]
+        folders += [b"f", b"g", b"h", b"\xff"]
         keys = [b"a", b"b ", b"c", b"d\xff\xfe", b"\xff\xff\xff\xff", b"\0"]
         keys += [folder + delimiter + b"%d" % n for folder in folders for n in range(12)]
         made: dict[bytes, list[int]] = {key: [self.put(key).seq] for key in keys}
         self.versioning("Enabled")
         for key in keys[::5]:
             made[key].append(self.put(key).seq)
-        hidden = [keys[6], keys[-1]]  # the first of a folder, and the last of all
+        # the first of a folder, all of one, and the last
+        hidden = [keys[6], *(key for key in keys if key.startswith(b"g")), keys[-1]]
         for key in hidden:
             made[key].append(self.delete(key).seq)
             self.upload(key)

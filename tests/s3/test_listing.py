@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from holdfast.s3.ops.listing import KeyWriter
 from holdfast.testing.server import Server
 
 from .raw import Answer, Raw, target
@@ -25,6 +26,7 @@ _KEYS = [
     "a0",
     "ab",
     "b&<>\"'",
+    "b%2B c",
     "b+ c",
     "d::e::1",
     "d::e::2",
@@ -193,6 +195,16 @@ def test_a_continuation_token_wins_over_start_after(raw: Raw, listed: str) -> No
 
 def test_without_encoding_keys_are_text(raw: Raw, listed: str) -> None:
     assert raw("GET", f"/{listed}", "list-type=2").texts("Contents/Key") == KEYS
+
+
+@given(
+    st.lists(st.one_of(st.binary(max_size=8), st.text("ab/%=+ &\0\uffff", max_size=5)), max_size=6),
+    st.booleans(),
+)
+def test_keys_are_written_together_as_one_by_one(keys: list[bytes | str], url: bool) -> None:
+    writer = KeyWriter(url)
+    raw = [key.encode() if isinstance(key, str) else key for key in keys]
+    assert writer.keys(raw) == [writer.key(key) for key in raw]
 
 
 @pytest.mark.parametrize("limit", ["0", "1000", "1001", "2147483647"])

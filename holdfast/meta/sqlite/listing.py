@@ -2,8 +2,8 @@
 
 Rule: a position is the smallest key that may still come, so every seek is `key >= position`. Behind
 a common prefix the position is the first key that does not begin with it. A few rows are stepped
-over before seeking, because small folders are common and a step is cheaper than a seek. From then
-on SQLite itself seeks from one common prefix to the next, for as long as no plain key comes between.
+over before seeking, because small folders are common and a step is cheaper than a seek. Where common
+prefixes follow one another, SQLite itself seeks from one to the next, up to the next plain key.
 Versions come out of two tables that SQLite merges row by row as they are read, each in the order of
 its key.
 """
@@ -23,7 +23,8 @@ from holdfast.meta.sqlite.rows import (
     unpack_upload,
 )
 
-STEPS_MAX = 6
+#: rows of one common prefix: from the next on, a seek is cheaper
+STEPS_MAX = 2
 
 KEY_BYTES_MAX = 1_024
 #: behind every key
@@ -314,6 +315,7 @@ def _walk_rolled_up(
     position: bytes | None = start if rolled is None else behind(rolled)
     behind_delimiter = behind(delimiter)
     left, skipped = limit, len(prefix)
+    in_a_row = 0  # common prefixes without a plain key between
     last = b""
     while position is not None and position < end:
         rows = run(source.rows, (bucket_id, position, end, -1))
@@ -333,13 +335,15 @@ def _walk_rolled_up(
             at = key.find(delimiter, skipped)
             if at < 0:
                 rolled, last = None, key
+                in_a_row = 0
                 entries.append(row)
             else:
                 rolled = last = key[: at + len(delimiter)]
                 steps = 0
+                in_a_row += 1
                 prefixes.append(rolled)
-        if position is None or behind_delimiter is None:
-            continue  # behind a delimiter of 0xFF bytes alone is nothing: prefix by prefix, then
+        if position is None or in_a_row < 2 or behind_delimiter is None:
+            continue  # nothing is behind a delimiter of 0xFF bytes alone
         found = run(
             source.skipping,
             (bucket_id, position, end, left + 1, skipped, delimiter, behind_delimiter),
