@@ -9,8 +9,8 @@ Whatever goes wrong at any stage comes out here as S3's error document with the 
 
 from __future__ import annotations
 
-import time
 from functools import partial
+from time import time
 
 from holdfast.auth.identity import ANONYMOUS, Authenticated, CredentialLookup
 from holdfast.auth.sigv4 import authenticate
@@ -90,7 +90,7 @@ def _verify(services: Services, request: Request, lookup: CredentialLookup) -> A
         request.query,
         request.headers,
         # signed headers carry the client's own time, and that is measured by the machine's
-        now=time.time() if "authorization" in request.headers else services.now(),
+        now=time() if "authorization" in request.headers else services.now(),
         region=services.region,
         lookup=lookup,
     )

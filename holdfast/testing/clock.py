@@ -11,9 +11,9 @@ clock was moved on counts as that much older.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from datetime import timedelta
+from time import time  # by name: a test that replaces time.time means its own code
 from typing import NamedTuple
 
 
@@ -32,7 +32,7 @@ class Clock:
 
     def __call__(self) -> float:
         ahead_seconds, stopped_at = self._state
-        return time.time() + ahead_seconds if stopped_at is None else stopped_at
+        return time() + ahead_seconds if stopped_at is None else stopped_at
 
     def advance(self, by: float | timedelta) -> None:
         """Move it on by seconds; a stopped one stays stopped. Raises ValueError: it can't go back."""
@@ -52,7 +52,7 @@ class Clock:
     def start(self) -> None:
         """It goes again, from where it stands."""
         if self._state.stopped_at is not None:
-            self._state = _State(self() - time.time(), None)
+            self._state = _State(self() - time(), None)
 
     def reset(self) -> None:
         """It is the machine's again: what the next test finds."""

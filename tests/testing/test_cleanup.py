@@ -135,3 +135,13 @@ def test_the_clock_of_the_next_test(s3_clock: Clock) -> None:
     with s3_clock.at(12.5):
         assert s3_clock() == 12.5
     assert abs(s3_clock() - time.time()) < 1
+
+
+def test_a_test_may_replace_the_time(
+    monkeypatch: pytest.MonkeyPatch, s3_client: Any, s3_bucket: str
+) -> None:
+    """Of its own code: clients sign by datetime, and the server is to go on agreeing with them."""
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    s3_client.put_object(Bucket=s3_bucket, Key="k", Body=b"x")
+    head = s3_client.head_object(Bucket=s3_bucket, Key="k")
+    assert head["LastModified"] > datetime(2020, 1, 1, tzinfo=UTC)

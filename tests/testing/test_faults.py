@@ -114,6 +114,16 @@ def test_wrong_names_are_refused(s3_faults: Faults) -> None:
     assert not len(s3_faults)
 
 
+def test_a_failure_leaves_the_other_faults(
+    raw: Raw, s3_bucket: str, s3_faults: Faults, s3_requests: RequestLog
+) -> None:
+    others = [s3_faults.throttle("PutObject", 10**6), s3_faults.drop_answer("PutObject")]
+    s3_faults.fail("PutObject")
+    assert raw("PUT", f"/{s3_bucket}/k", body=b"x").status == 500
+    assert [fault.hits for fault in others] == [0, 0]
+    assert s3_requests.last().faults == ("fail",)
+
+
 def test_a_delay(once: Any, s3_bucket: str, s3_faults: Faults, s3_requests: RequestLog) -> None:
     s3_faults.delay("PutObject", 0.2)
     s3_faults.fail("PutObject", "SlowDown")
