@@ -6,6 +6,7 @@ is in this test by itself.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -203,6 +204,20 @@ def test_what_has_no_meaning_is_ignored(
     assert raw("GET", f"/{bucket}", query, headers).texts("Contents/Key") == ["k"]
     assert raw("DELETE", path, query, headers).status == 204
     assert raw("GET", path).code == "NoSuchKey"
+
+
+def test_the_checksum_of_no_body_is_no_wish(kept: Kept) -> None:
+    """The AWS SDK for Java sends it with every GET. Any other says that a body is missing."""
+    empty = hashlib.sha1(b"", usedforsecurity=False).digest()
+    for headers in (
+        {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-sdk-checksum-algorithm": "CRC32"},
+        {"x-amz-checksum-sha1": base64.b64encode(empty).decode()},
+    ):
+        assert kept.raw("GET", kept.path(OBJECT), headers=headers).body == BODY
+        assert kept.raw("HEAD", kept.path(OBJECT), headers=headers).status == 200
+        assert kept.raw("GET", kept.path(BUCKET), headers=headers).status == 200
+    other = {"x-amz-checksum-crc32": "AAAAAQ=="}
+    assert_not_implemented(kept.raw("GET", kept.path(OBJECT), headers=other), "GET")
 
 
 def test_other_methods(kept: Kept) -> None:
