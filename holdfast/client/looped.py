@@ -69,6 +69,7 @@ class LoopStream(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended = True
         self._error = exc
+        self._transport = None  # it takes no more calls
         self._wake_all()
 
     def pause_writing(self) -> None:
