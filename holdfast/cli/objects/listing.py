@@ -101,7 +101,7 @@ class _Rows:
         url = f"s3://{place.bucket}/{entry.key}"
         fields: dict[str, Any] = {"url": url, "bucket": place.bucket, "key": entry.key}
         if entry.is_prefix:
-            name = self._output.style(printable(entry.key), "blue")
+            name = self._output.style(printable(_below(place, entry.key)), "blue")
             self._row({"type": "prefix"} | fields, None, "PREFIX", name)
             return
         fields = (
@@ -114,7 +114,9 @@ class _Rows:
                 "storage_class": entry.storage_class,
             }
         )
-        self._row(fields, entry.last_modified, self.size(entry.size), printable(entry.key))
+        self._row(
+            fields, entry.last_modified, self.size(entry.size), printable(_below(place, entry.key))
+        )
 
     def local(self, path: str, size: int | None, modified: float) -> None:
         fields: dict[str, Any] = {"type": "directory" if size is None else "file", "path": path}
@@ -123,6 +125,11 @@ class _Rows:
             fields |= {"size": size, "last_modified": iso(when)}
         shown = "PREFIX" if size is None else self.size(size)
         self._row(fields, when, shown, printable(path))
+
+
+def _below(place: Remote, key: str) -> str:
+    """The name below the "directory" that was asked for."""
+    return key.removeprefix(place.directory().key) or key
 
 
 def _listed(store: ObjectStore, place: Remote, recursive: bool) -> Iterator[ListEntry]:

@@ -74,6 +74,15 @@ class Meter:
     def finish(self, item: Item, *, failed: bool = False) -> None:
         self.files_done += 1
         self.bytes_done += (0 if failed else item.size) - item.done
+        self._forget(item)
+
+    def skip(self, item: Item) -> None:
+        """There was nothing to do: its bytes count for no rate."""
+        self.files_done += 1
+        self.bytes_total -= item.size
+        self._forget(item)
+
+    def _forget(self, item: Item) -> None:
         self._items.pop(item, None)
         if item.task is not None and self._rich is not None:
             self._rich.remove_task(item.task)
@@ -98,7 +107,7 @@ class Meter:
 
     def _update(self, rich: RichProgress) -> None:
         if self._total is None:
-            self._total = rich.add_task("total", total=None)
+            self._total = rich.add_task("", total=None)
         shown = sum(item.task is not None for item in self._items)
         for item in list(self._items):
             if item.task is None and shown < BARS_MAX:
@@ -132,14 +141,22 @@ class Meter:
 def _bars(meter: Meter, output: Output) -> RichProgress:
     """rich is slow to import, and only a terminal shows bars."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
+
+    class Size(TextColumn):
+        def render(self, task: Task) -> Any:
+            of = f" of {human(task.total)}" if task.total is not None else ""
+            return self._text(f"{human(task.completed)}{of}", "green")
+
+        def _text(self, text: str, style: str) -> Any:
+            from rich.text import Text
+
+            return Text(text, style=style, justify="right")
+
+    class Rate(Size):
+        def render(self, task: Task) -> Any:
+            speed = task.finished_speed or task.speed
+            return self._text(f"{human(speed)}/s" if speed else "", "red")
 
     class Bars(Progress):
         def get_renderables(self) -> Any:
@@ -150,8 +167,8 @@ def _bars(meter: Meter, output: Output) -> RichProgress:
     return Bars(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
+        Size(""),
+        Rate(""),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         console=console,
         refresh_per_second=REFRESH_HZ,

@@ -23,7 +23,7 @@ from holdfast.cli.failure import Failure
 from holdfast.cli.objects.compare import is_same
 from holdfast.cli.objects.connection import Connection
 from holdfast.cli.objects.failures import FATAL, brief, explain
-from holdfast.cli.objects.output import Output, human, printable, say
+from holdfast.cli.objects.output import Output, count, human, printable, say
 from holdfast.cli.objects.places import Local, Remote
 from holdfast.cli.objects.plan import Job, modified_ns, mtime_text, nanoseconds
 from holdfast.cli.objects.progress import Item, Meter, summary
@@ -150,6 +150,8 @@ class Runner:
         text = summary(outcome.done, outcome.bytes, seconds, verb)
         if outcome.same:
             text += f"; {outcome.same:,} were the same"
+        if not (outcome.done or outcome.failed):
+            text = f"nothing to do: {count(outcome.same, 'file')} compared in {seconds:.1f} s"
         say(f"{text}; {outcome.failed:,} FAILED" if outcome.failed else text)
 
     async def _work(self, feed: Feed) -> None:
@@ -165,7 +167,10 @@ class Runner:
                 self.meter.finish(item, failed=True)
                 self._failed(job, error)
                 continue
-            self.meter.finish(item)
+            if status == "same":
+                self.meter.skip(item)
+            else:
+                self.meter.finish(item)
             self._succeeded(job, status)
 
     async def _one(self, job: Job, item: Item) -> str:
