@@ -83,13 +83,13 @@ def main() -> int:
             for transport in transports:
                 with _served(work, transport, options.workers) as (endpoint, certificate):
                     for sdk, place in programs:
-                        column = Column(f"{sdk.name} {transport}")
+                        column = Column(sdk.name, transport)
                         columns.append(column)
                         _run(sdk, place, column, sdk.environ(endpoint, certificate))
     except KeyboardInterrupt:
         interrupted = True
     if columns:
-        show(sorted(columns, key=lambda column: column.title))
+        show(columns)
     if interrupted:
         print("interrupted", file=sys.stderr)
         return 130
@@ -104,7 +104,7 @@ def _prepare(sdks: list[Sdk], work: Path, columns: list[Column]) -> list[tuple[S
         try:
             programs.append((sdk, sdk.prepare(work)))
         except SdkError as error:
-            columns.append(Column(f"{sdk.name} build", broken=str(error)))
+            columns.append(Column(sdk.name, "no transport", broken=f"not built: {error}"))
             print(f"FAIL {error}", flush=True)
     return programs
 

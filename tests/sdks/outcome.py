@@ -1,4 +1,4 @@
-"""What the programs say, collected as a table: a row a step, a column an SDK and transport.
+"""What the programs say, collected as a table: a row a step, a column an SDK.
 
 A program's lines: "version VERSION", then one a step: "ok STEP", "skip STEP: why" or
 "FAIL STEP: why". All other lines are kept and shown when the program does not come to its end.
@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from rich import box
 from rich.console import Console
+from rich.table import Column as TableColumn
 from rich.table import Table
 
 OTHER_LINES_SHOWN_MAX = 30
@@ -22,12 +24,17 @@ _VERSION = re.compile(r"version (\S+)")
 class Column:
     """One program over one transport."""
 
-    title: str
+    sdk: str
+    transport: str
     version: str = ""
     #: step -> its word and why
     steps: dict[str, tuple[str, str]] = field(default_factory=dict)
     #: why the program as a whole failed
     broken: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"{self.sdk} over {self.transport}"
 
     @property
     def passed(self) -> bool:
@@ -51,12 +58,25 @@ class Column:
 
 def show(columns: list[Column]) -> None:
     """The table, then every failure and skip in words."""
-    table = Table("step", *(f"{column.title}\n{column.version}" for column in columns))
+    by_sdk: dict[str, list[Column]] = {}
+    for column in columns:
+        by_sdk.setdefault(column.sdk, []).append(column)
+    table = Table(TableColumn("step", no_wrap=True), box=box.SIMPLE)
+    for sdk, group in by_sdk.items():
+        transports = _cells(column.transport for column in group)
+        table.add_column(f"{sdk}\n{group[0].version}\n{transports}", no_wrap=True)
     for step in dict.fromkeys(step for column in columns for step in column.steps):
-        table.add_row(step, *(column.steps.get(step, ("-", ""))[0] for column in columns))
+        words = (
+            _cells(column.steps.get(step, ("-", ""))[0] for column in group)
+            for group in by_sdk.values()
+        )
+        table.add_row(step, *words)
     table.add_section()
-    table.add_row("all", *("passed" if column.passed else "FAILED" for column in columns))
-    Console(soft_wrap=True, highlight=False).print(table)
+    results = (
+        _cells("pass" if column.passed else "FAIL" for column in group) for group in by_sdk.values()
+    )
+    table.add_row("all", *results)
+    Console(highlight=False).print(table)
     for column in columns:
         for step, (word, why) in column.steps.items():
             if word != "ok":
@@ -65,3 +85,7 @@ def show(columns: list[Column]) -> None:
             print(f"{column.title}: {column.broken}")
         elif not column.steps:
             print(f"{column.title}: the program showed nothing")
+
+
+def _cells(words: Iterable[str]) -> str:
+    return "".join(f"{word:<5}" for word in words).rstrip()

@@ -43,8 +43,9 @@ class Sdk:
     toolchain: str
     build: tuple[Command, ...]
     run: Command
-    #: the environment that makes it trust a certificate, from the certificate's path
-    trust: Callable[[Path], dict[str, str]]
+    #: the variable that makes it trust a certificate, and its value from the certificate's path
+    trusted_by: str
+    trust: Callable[[Path], str] = str
     #: files of other directories that it is built with
     shared: tuple[str, ...] = ()
 
@@ -72,7 +73,9 @@ class Sdk:
         """What the page exports for this SDK, for the server at `endpoint`."""
         environ = environment(self.section, endpoint)
         environ["AWS_ENDPOINT_URL"] = endpoint  # the page's is without TLS
-        return environ if certificate is None else environ | self.trust(certificate)
+        return (
+            environ if certificate is None else environ | {self.trusted_by: self.trust(certificate)}
+        )
 
     def lines(self, place: Path, environ: dict[str, str]) -> Iterator[str]:
         """Run the program; what it says, line by line. Raises SdkError when it ends with another
@@ -118,7 +121,7 @@ def _end(process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _java_trust(certificate: Path) -> dict[str, str]:
+def _java_trust(certificate: Path) -> str:
     store = certificate.with_name("trust.p12")
     if not store.exists():
         subprocess.run(
@@ -130,10 +133,10 @@ def _java_trust(certificate: Path) -> dict[str, str]:
             check=True,
             capture_output=True,
         )
-    return {
-        "JDK_JAVA_OPTIONS": f"-Djavax.net.ssl.trustStore={store} "
+    return (
+        f"-Djavax.net.ssl.trustStore={store} "
         f"-Djavax.net.ssl.trustStorePassword={TRUST_STORE_PASSWORD}"
-    }
+    )
 
 
 _GO_BUILD: Command = ("go", "build", "-mod=mod", "-o", "program", ".")
@@ -147,7 +150,7 @@ SDKS = (
         toolchain="Go 1.25 or newer",
         build=(_GO_BUILD,),
         run=("./program",),
-        trust=lambda certificate: {"AWS_CA_BUNDLE": str(certificate)},
+        trusted_by="AWS_CA_BUNDLE",
     ),
     Sdk(
         name="minio-go",
@@ -157,7 +160,7 @@ SDKS = (
         toolchain="Go 1.26 or newer",
         build=(_GO_BUILD,),
         run=("./program",),
-        trust=lambda certificate: {"SSL_CERT_FILE": str(certificate)},
+        trusted_by="SSL_CERT_FILE",
         shared=("go/steps.go",),
     ),
     Sdk(
@@ -166,8 +169,9 @@ SDKS = (
         section="AWS SDK for Java",
         tools=("java", "mvn", "keytool"),
         toolchain="a JDK 17 or newer and Maven 3.8",
-        build=(("mvn", "-B", "-q", "package"),),
+        build=(("mvn", "-B", "-q", "compile", "dependency:copy-dependencies"),),
         run=("java", "-cp", "target/classes:target/libraries/*", "Program"),
+        trusted_by="JDK_JAVA_OPTIONS",
         trust=_java_trust,
     ),
     Sdk(
@@ -178,6 +182,6 @@ SDKS = (
         toolchain="Node.js 20 or newer with npm",
         build=(("npm", "install", "--no-package-lock", "--no-audit", "--no-fund"),),
         run=("node", "program.js"),
-        trust=lambda certificate: {"NODE_EXTRA_CA_CERTS": str(certificate)},
+        trusted_by="NODE_EXTRA_CA_CERTS",
     ),
 )

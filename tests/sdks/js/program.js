@@ -18,8 +18,18 @@ const KEYS_LISTED = 1200;
 const KEYS_DELETED = 1000;
 const WRITERS = 16;
 const ODD_KEYS = [
-  "a b", "a+b", "a%20b", "a%2Fb", "ünïcødé/世界", "dots/../up", "./here", "a//b", "dir/",
-  "q?x=1&y=2#z", "'quoted' (1) [2] {3}", '~!@$^*,;:=|<>"\\`',
+  "a b",
+  "a+b",
+  "a%20b",
+  "a%2Fb",
+  "ünïcødé/世界",
+  "dots/../up",
+  "./here",
+  "a//b",
+  "dir/",
+  "q?x=1&y=2#z",
+  "'quoted' (1) [2] {3}",
+  '~!@$^*,;:=|<>"\\`',
 ];
 
 const settings = { forcePathStyle: true, maxAttempts: 1 }; // no fault hides behind a retry
