@@ -117,6 +117,9 @@ def _run(sdk: Sdk, place: Path, column: Column, environ: dict[str, str]) -> None
     except SdkError as error:
         column.broken = str(error)
         print(f"  FAIL {error}", flush=True)
+    except KeyboardInterrupt:
+        column.broken = "interrupted"
+        raise
 
 
 @contextmanager
