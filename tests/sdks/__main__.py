@@ -104,7 +104,7 @@ def _prepare(sdks: list[Sdk], work: Path, columns: list[Column]) -> list[tuple[S
         try:
             programs.append((sdk, sdk.prepare(work)))
         except SdkError as error:
-            columns.append(Column(sdk.name, "no transport", broken=f"not built: {error}"))
+            columns.append(Column(sdk.name, "build", broken=str(error)))
             print(f"FAIL {error}", flush=True)
     return programs
 

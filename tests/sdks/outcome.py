@@ -34,7 +34,7 @@ class Column:
 
     @property
     def title(self) -> str:
-        return f"{self.sdk} over {self.transport}"
+        return f"{self.sdk} {self.transport}"
 
     @property
     def passed(self) -> bool:
