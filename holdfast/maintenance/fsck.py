@@ -10,6 +10,7 @@ Only a stopped store may be checked: files of uploads under way would look like 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ FINDINGS_MAX = 1000
 GOING_COUNTED_MAX = 1_000_000
 #: "went before this": every blob that went
 END_OF_TIME_MS = 1 << 62
+#: "published longer ago than this": every file. Nobody writes to a stopped store, and the age of a
+#: hard link starts anew whenever another link to the same bytes is removed
+ANY_AGE_SECONDS = -math.inf
 
 #: called with (blobs checked, bytes read) now and then
 Progress = Callable[[int, int], None]
@@ -174,7 +178,7 @@ async def _damage_of(blobs: BlobStore, blob: Blob, directory: str, content: bool
 
 
 async def _count_garbage(meta: MetaStore, blobs: BlobStore, report: FsckReport) -> None:
-    async for address, size in blobs.sweep(0):
+    async for address, size in blobs.sweep(ANY_AGE_SECONDS):
         if not await meta.has_blob(*address):
             report.garbage_files += 1
             report.garbage_bytes += size
@@ -190,5 +194,5 @@ async def _reclaim(meta: MetaStore, blobs: BlobStore) -> CollectorReport:
     await collector.reap_parts(reclaimed)
     await collector.remove_going(reclaimed, END_OF_TIME_MS)
     await collector.remove_directories(reclaimed)
-    await collector.sweep(reclaimed, older_than_seconds=0)
+    await collector.sweep(reclaimed, older_than_seconds=ANY_AGE_SECONDS)
     return reclaimed

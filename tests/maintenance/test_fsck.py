@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from holdfast.blobs import walk
 from holdfast.blobs.contract import BlobAddress
 from holdfast.cli.main import main
 from holdfast.maintenance.fsck import FsckReport, fsck
@@ -106,6 +107,26 @@ def test_garbage_is_no_damage_and_goes_with_reclaim(tmp_path: Path) -> None:
     after = _fsck(data, content=True)
     assert after.clean
     assert after.blobs == 1
+
+
+def test_links_to_the_same_bytes_go_in_one_reclaim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To remove a link touches the others, which must not make them too young to be swept."""
+    monkeypatch.setattr(walk, "BATCH_ENTRIES_MAX", 1)  # so that one is removed before the next
+    data = tmp_path / "data"
+    _make(data)
+
+    async def work(stores: Stores) -> None:
+        source = await stores.publish("one", b"never committed" * 10_000)
+        for name in ("two", "three", "four"):
+            await stores.blobs.link(source, (await stores.bucket(name)).directory)
+
+    in_stores(data, work)
+    reclaimed = _fsck(data, reclaim=True).reclaimed
+    assert reclaimed is not None
+    assert reclaimed.files_removed == 4
+    assert _fsck(data).clean
 
 
 def test_the_command(tmp_path: Path) -> None:
