@@ -36,8 +36,9 @@ def run_pytest(directory: Path, files: Mapping[str, str], *arguments: str) -> Se
     environ = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "PYTEST_", "HOLDFAST_"))
+        if not name.startswith(("AWS_", "PYTEST_", "HOLDFAST_", "PYTHON"))
     }
+    environ["PYTHONPYCACHEPREFIX"] = str(directory.parent / "bytecode")  # the sessions share it
     environ["PYTHONPATH"] = os.pathsep.join((str(directory / "site"), str(ROOT)))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", *arguments],
