@@ -20,6 +20,11 @@ ENVIRONMENT_PREFIX = "HOLDFAST_"
 DEFAULT_FILE = "holdfast.toml"
 #: names a file of settings; itself no setting, as it must be known before the file is read
 CONFIG_VARIABLE = "HOLDFAST_CONFIG"
+#: what the client and the command line read, no settings of the server
+CLIENT_VARIABLES = frozenset(
+    f"{ENVIRONMENT_PREFIX}{name}"
+    for name in ("ENDPOINT", "ENDPOINT_URL", "PROFILE", "SESSION_TOKEN")
+)
 CONFIG_FILE_BYTES_MAX = 1 << 20
 
 
@@ -331,6 +336,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for variable, value in environ.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable == CONFIG_VARIABLE:
+            continue
+        if variable in CLIENT_VARIABLES:
             continue
         if variable not in by_variable:
             near = _nearest(variable, [*by_variable, CONFIG_VARIABLE])

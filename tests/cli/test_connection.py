@@ -63,6 +63,13 @@ def test_aws_environment(bare: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bare.bucket in bare("ls").stdout
 
 
+def test_the_server_minds_no_variable_of_the_client(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLDFAST_PROFILE", "x")
+    assert "HOLDFAST_ENDPOINT" not in cli("config", str(tmp_path)).output
+
+
 def test_a_secret_is_no_argument(bare: Cli) -> None:
     assert "--secret-stdin" in bare("profile", "add", "x", "--access-key", "k", status=2).stderr
 

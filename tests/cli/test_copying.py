@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.cli.objects import crew
 from holdfast.client import UploadEntry
 from tests.cli.conftest import Cli, contents
-from tests.serving import wait_for
+from tests.serving import runs, wait_for
 
 MIB = 1024 * 1024
 
@@ -122,6 +123,49 @@ def test_dry_run_does_nothing(cli: Cli, tree: Path) -> None:
     ]
     assert cli.listed() == []
     assert (tree / "a/b.txt").exists()
+
+
+@pytest.fixture
+def many(cli: Cli, tmp_path: Path) -> Path:
+    """So many files that helper processes are made."""
+    root = tmp_path / "many"
+    for number in range(700):
+        path = root / f"{number % 7}" / f"{number:04}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"%d" % number * 50)
+    return root
+
+
+def test_many_files_by_several_processes(
+    cli: Cli, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "processes", lambda: 3)
+    lines = cli.json("cp", "-r", str(many), cli.url("m"))
+    assert len(lines) == 700
+    assert {line["status"] for line in lines} == {"done"}
+    cli.put("m/a//b")
+    lines = cli.json("cp", "-r", cli.url("m"), str(tmp_path / "down"), status=1)
+    failed = [line for line in lines if line["status"] == "failed"]
+    assert (len(lines), len(failed)) == (701, 1)
+    assert contents(tmp_path / "down") == contents(many)
+    cli("cp", "-r", str(many), f"s3://{cli.bucket}-none/", status=1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_helper_outlives_the_command(cli: Cli, many: Path, number: signal.Signals) -> None:
+    if crew.processes() < 2:
+        pytest.skip("one processor has no helpers")
+    process = subprocess.Popen(
+        cli.command("cp", "-r", str(many), cli.url("m")),
+        env=cli.process_environ(),
+        stderr=subprocess.DEVNULL,
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    wait_for(lambda: process.poll() is not None or children.read_text())
+    helpers = [] if process.poll() is not None else [int(n) for n in children.read_text().split()]
+    process.send_signal(number)
+    process.wait()
+    wait_for(lambda: not any(runs(pid) for pid in helpers))
 
 
 def test_json_lines(cli: Cli, tree: Path) -> None:

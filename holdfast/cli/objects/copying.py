@@ -15,11 +15,12 @@ from holdfast.cli.objects.output import Output, say
 from holdfast.cli.objects.places import PLACE, Filters, Local, Place, Remote, has_pattern
 
 if TYPE_CHECKING:
-    from holdfast.cli.objects.transfer import Options, Outcome
+    from holdfast.cli.objects.run import Outcome
+    from holdfast.cli.objects.transfer import Options
     from holdfast.client.options import WriteOptions
     from holdfast.client.store import ObjectStore
 
-PARALLEL = 16
+PARALLEL = 32
 PARALLEL_MAX = 256
 _PAIR = "NAME=VALUE"
 
@@ -201,7 +202,7 @@ def _copy(connection: Connection, output: Output, rest: dict[str, Any], *, move:
     if _through_a_stream(connection, output, sources, target, write, rest, move=move):
         return
     from holdfast.cli.objects.plan import Sources, copy_jobs
-    from holdfast.cli.objects.transfer import run_jobs
+    from holdfast.cli.objects.run import run_jobs
 
     errors = Errors()
     with connection.store() as store:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from holdfast.client.store import ObjectStore
 
 #: what the client leaves of a broken download, beside its target
+#: how files begin that have not got their name yet
+FRESH = ".holdfast-"
 _PARTIAL, _PARTIAL_STATE = ".part", ".part.json"
 
 
@@ -139,7 +141,7 @@ def _sorted(
 
 def _is_left_over(name: str, names: set[str]) -> bool:
     if name.endswith(_PARTIAL):
-        return f"{name}.json" in names
+        return f"{name}.json" in names or name.startswith(FRESH)
     return name.endswith(_PARTIAL_STATE) and name.removesuffix(".json") in names
 
 

@@ -65,9 +65,9 @@ class Meter:
         self.files_total += 1
         self.bytes_total += size
 
-    def begin(self, name: str, size: int) -> Item:
+    def begin(self, name: str, size: int, *, bar: bool = True) -> Item:
         item = Item(self, name, size)
-        if self._rich is not None and size >= BAR_BYTES_MIN:
+        if bar and self._rich is not None and size >= BAR_BYTES_MIN:
             self._items[item] = None
         return item
 

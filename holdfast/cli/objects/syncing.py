@@ -19,6 +19,7 @@ from holdfast.cli.failure import Failure
 from holdfast.cli.objects.connection import Connection, object_options
 from holdfast.cli.objects.copying import (
     FILTER_OPTIONS,
+    PARALLEL,
     TRANSFER_OPTIONS,
     Errors,
     check_bucket,
@@ -31,7 +32,8 @@ from holdfast.cli.objects.places import PLACE, Filters, Local, Place, Remote, ha
 
 if TYPE_CHECKING:
     from holdfast.cli.objects.plan import Entry, Job, Side
-    from holdfast.cli.objects.transfer import Options, Outcome
+    from holdfast.cli.objects.run import Outcome
+    from holdfast.cli.objects.transfer import Options
     from holdfast.client.store import ObjectStore
 
 #: what `mirror --watch` remembers of a tree, some 200 bytes a file
@@ -81,7 +83,7 @@ def diff(connection: Connection, output: Output, **rest: Any) -> None:
       holdfast diff ./site s3://www --json | jq -r 'select(.change == "extra") | .target'
     """
     rest |= {"delete": True, "allow_empty": True, "dry_run": True, "verbose": True}
-    rest |= {"parallel": 16, "quiet": False, "differences": True}
+    rest |= {"parallel": PARALLEL, "quiet": False, "differences": True}
     with connection.store() as store:
         _Round(connection, output, rest, store).run()
 
@@ -183,7 +185,7 @@ class _Round:
 
     def transfer(self, jobs: Iterator[Job] | None = None) -> Outcome:
         from holdfast.cli.objects.plan import sync_jobs
-        from holdfast.cli.objects.transfer import run_jobs
+        from holdfast.cli.objects.run import run_jobs
 
         if jobs is None:
             if self.deletes and not self._allow_empty:
