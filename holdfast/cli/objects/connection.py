@@ -101,9 +101,11 @@ def _kept_profile(name: str | None, environ: Mapping[str, str]) -> dict[str, str
 _OPTIONS = (
     click.option("--endpoint", metavar="URL", help="The server, e.g. http://127.0.0.1:9000."),
     click.option("--profile", metavar="NAME", help="Of `holdfast profile list`, or of ~/.aws."),
-    click.option("--region", metavar="NAME", help="The region to sign for."),
-    click.option("--anonymous", is_flag=True, help="Without keys."),
-    click.option("--ca-file", type=click.Path(), help="Certificates to trust."),
+    click.option("--region", metavar="NAME", help="Default: us-east-1."),
+    click.option("--anonymous", is_flag=True, help="Sign nothing, for what is public."),
+    click.option(
+        "--ca-file", type=click.Path(), help="Certificates to trust instead of the system's."
+    ),
     click.option("--json", "as_json", is_flag=True, help="One JSON object per line."),
     click.option("--no-color", is_flag=True, help="No colours; NO_COLOR=1 does the same."),
 )

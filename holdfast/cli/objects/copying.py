@@ -25,8 +25,18 @@ PARALLEL_MAX = 256
 _PAIR = "NAME=VALUE"
 
 FILTER_OPTIONS = (
-    click.option("--include", multiple=True, metavar="PATTERN", help="Only these. Repeatable."),
-    click.option("--exclude", multiple=True, metavar="PATTERN", help="Not these. Repeatable."),
+    click.option(
+        "--include",
+        multiple=True,
+        metavar="PATTERN",
+        help="Only files that match, e.g. '*.txt'. Repeatable.",
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="No files that match, e.g. .git. Repeatable.",
+    ),
 )
 TRANSFER_OPTIONS = (
     *FILTER_OPTIONS,
@@ -44,10 +54,12 @@ TRANSFER_OPTIONS = (
 )
 _WRITE_OPTIONS = (
     click.option("--content-type", metavar="TYPE", help="Otherwise by the name's ending."),
-    click.option("--cache-control", metavar="TEXT"),
-    click.option("--storage-class", metavar="NAME"),
-    click.option("--metadata", multiple=True, metavar=_PAIR, help="Repeatable."),
-    click.option("--tag", "tags", multiple=True, metavar=_PAIR, help="Repeatable."),
+    click.option("--cache-control", metavar="TEXT", help="For browsers, e.g. max-age=3600."),
+    click.option("--storage-class", metavar="NAME", help="Otherwise STANDARD."),
+    click.option("--metadata", multiple=True, metavar=_PAIR, help="Of your own. Repeatable."),
+    click.option(
+        "--tag", "tags", multiple=True, metavar=_PAIR, help="Tags of objects. Repeatable."
+    ),
 )
 
 
@@ -153,9 +165,10 @@ _COPY_ARGUMENTS = (
 def cp(connection: Connection, output: Output, **rest: Any) -> None:
     """Copy files and objects, up, down or on the server.
 
-    With -r, what is below SOURCE goes below TARGET; of several sources each keeps its own name. The
-    time of a file is kept with it. A broken transfer of a large file goes on where it broke when the
-    command is run again.
+    A TARGET that ends in / is a place to go into, any other one is the new name. With -r the content of
+    SOURCE goes into TARGET; with several sources each keeps its own name. Quote patterns: * stays within
+    one name, ** crosses slashes. A file's time goes with it. When a large transfer broke, run the command
+    again and it goes on from there.
 
     \b
     Examples:

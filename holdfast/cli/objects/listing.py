@@ -222,6 +222,8 @@ def _entries(store: ObjectStore, place: Place, filters: Filters | None = None) -
 def find(connection: Connection, output: Output, places: tuple[Place, ...], **rest: Any) -> None:
     """Find objects by name, size and age.
 
+    All conditions must hold. Local directories work, too.
+
     \b
     Examples:
       holdfast find s3://logs --name '*.gz' --older 30d
@@ -266,7 +268,14 @@ def _print_found(output: Output, entry: Entry, null: bool) -> None:
 
 @click.command("du")
 @click.argument("places", nargs=-1, type=PLACE, metavar="[PLACE]...")
-@click.option("-d", "--depth", type=click.IntRange(0, 100), default=0, metavar="N", help="Levels.")
+@click.option(
+    "-d",
+    "--depth",
+    type=click.IntRange(0, 100),
+    default=0,
+    metavar="N",
+    help="Sums of N levels below as well.",
+)
 @_BYTES
 @object_options
 def du(

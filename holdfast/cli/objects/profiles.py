@@ -67,12 +67,20 @@ def profile() -> None:
 
 @profile.command("add")
 @click.argument("name")
-@click.option("--endpoint", default="http://127.0.0.1:9000", show_default=True, metavar="URL")
+@click.option(
+    "--endpoint",
+    default="http://127.0.0.1:9000",
+    show_default=True,
+    metavar="URL",
+    help="The server.",
+)
 @click.option("--access-key", metavar="KEY", help="Asked for on a terminal.")
 @click.option(
     "--secret-stdin", is_flag=True, help="Read the secret key from standard input, not a terminal."
 )
-@click.option("--region", default="us-east-1", show_default=True, metavar="NAME")
+@click.option(
+    "--region", default="us-east-1", show_default=True, metavar="NAME", help="Its region."
+)
 @click.option("--ca-file", type=click.Path(), help="Certificates to trust for this server.")
 def add(
     name: str,

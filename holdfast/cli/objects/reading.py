@@ -158,14 +158,19 @@ def _bucket(store: ObjectStore, bucket: str) -> dict[str, Any]:
 @click.command("presign")
 @click.argument("place", type=PLACE, metavar="OBJECT")
 @click.option(
-    "--expires", type=DURATION, default="1h", show_default=True, metavar="TIME", help="At most 7d."
+    "--expires",
+    type=DURATION,
+    default="1h",
+    show_default=True,
+    metavar="TIME",
+    help="How long it works: 10m, 12h, at most 7d.",
 )
 @click.option(
     "--method",
     type=click.Choice(["get", "put", "post"]),
     default="get",
     show_default=True,
-    help="post: a form for browsers.",
+    help="To read, to write, or a form for browsers.",
 )
 @_VERSION
 @object_options

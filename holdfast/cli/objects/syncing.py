@@ -46,7 +46,7 @@ _ARGUMENTS = (
         "--checksum", is_flag=True, help="Compare bytes by checksum, not size and time of change."
     ),
     click.option("--delete", is_flag=True, help="Remove from TARGET what SOURCE has not."),
-    click.option("--allow-empty", is_flag=True, help="Even if SOURCE is empty."),
+    click.option("--allow-empty", is_flag=True, help="Delete even if SOURCE is empty."),
 )
 
 
@@ -56,8 +56,10 @@ _ARGUMENTS = (
 def sync(connection: Connection, output: Output, **rest: Any) -> None:
     """Make TARGET like SOURCE: copy what is new or changed.
 
-    Files of the same size and time of change are taken as the same; the time is kept with the object,
-    as rclone does it. Running it again copies nothing, and after a break only the rest.
+    SOURCE and TARGET are a directory and s3://bucket or s3://bucket/prefix, or two of the latter. Files
+    of the same size and time of change are taken as the same; the time is kept with the object, as rclone
+    does it. Run again it copies nothing, and after a break only the rest. --delete comes last, when all
+    else went well, and spares what a filter hides; try it with --dry-run first.
 
     \b
     Examples:

@@ -150,7 +150,9 @@ def _moment(text: str) -> datetime:
 @click.command("restore")
 @click.argument("places", nargs=-1, required=True, type=PLACE, metavar="PLACE...")
 @click.option("--version-id", metavar="ID", help="That version, of one object.")
-@click.option("--at", "at", metavar="TIME", help="As it was then: 2026-11-20T12:00, or 2h ago.")
+@click.option(
+    "--at", "at", metavar="TIME", help="As it was then: 2026-11-20T12:00, or 2h for two hours ago."
+)
 @click.option("-r", "--recursive", is_flag=True, help="All below a prefix.")
 @with_options(FILTER_OPTIONS)
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be restored, do nothing.")
