@@ -18,6 +18,7 @@ from holdfast.cli.objects.output import Output
 
 if TYPE_CHECKING:
     from holdfast.client.asynchronous import AsyncObjectStore
+    from holdfast.client.config import RetryConfig
     from holdfast.client.store import ObjectStore
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:9000"
@@ -25,6 +26,7 @@ DEFAULT_ENDPOINT = "http://127.0.0.1:9000"
 ATTEMPTS = 3
 #: of transfers: over 30 s at the mean, so that a server may be restarted meanwhile
 TRANSFER_ATTEMPTS = 12
+WAIT_SECONDS_MAX = 10.0
 _ENDPOINTS = ("HOLDFAST_ENDPOINT", "HOLDFAST_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 _HOLDFAST_KEYS = ("HOLDFAST_ACCESS_KEY", "HOLDFAST_SECRET_KEY")
 _AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -69,18 +71,21 @@ class Connection(NamedTuple):
                 return f"{names[0]} and {names[1]} of the environment"
         return "profile 'default'"
 
-    def store(self) -> ObjectStore:
-        from holdfast.client.config import RetryConfig
+    def store(self, attempts: int = ATTEMPTS) -> ObjectStore:
         from holdfast.client.store import ObjectStore
 
-        return ObjectStore.connect(**self.arguments(), retry=RetryConfig(attempts=ATTEMPTS))
+        return ObjectStore.connect(**self.arguments(), retry=_retry(attempts))
 
     def store_async(self) -> AsyncObjectStore:
-        from holdfast.client.config import RetryConfig
         from holdfast.client.store import ObjectStore
 
-        retry = RetryConfig(attempts=TRANSFER_ATTEMPTS, cap=10.0)
-        return ObjectStore.connect_async(**self.arguments(), retry=retry)
+        return ObjectStore.connect_async(**self.arguments(), retry=_retry(TRANSFER_ATTEMPTS))
+
+
+def _retry(attempts: int) -> RetryConfig:
+    from holdfast.client.config import RetryConfig
+
+    return RetryConfig(attempts=attempts, cap=WAIT_SECONDS_MAX)
 
 
 def _has(environ: Mapping[str, str], names: tuple[str, ...]) -> bool:

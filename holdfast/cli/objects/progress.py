@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,8 @@ class Item:
         self.task: Any = None
 
     def __call__(self, done: int, total: int | None) -> None:
-        self._meter.bytes_done += done - self.done
+        with self._meter.lock:  # large files go by threads
+            self._meter.bytes_done += done - self.done
         self.done = done
 
 
@@ -45,6 +47,7 @@ class Meter:
     """Counters of a run; a context manager that draws them where there is a terminal."""
 
     def __init__(self, output: Output, *, quiet: bool = False) -> None:
+        self.lock = threading.Lock()
         self.files_done = self.bytes_done = 0
         self.files_total = self.bytes_total = 0
         #: the plan has ended, so the totals are whole
@@ -73,7 +76,8 @@ class Meter:
 
     def finish(self, item: Item, *, failed: bool = False) -> None:
         self.files_done += 1
-        self.bytes_done += (0 if failed else item.size) - item.done
+        with self.lock:
+            self.bytes_done += (0 if failed else item.size) - item.done
         self._forget(item)
 
     def skip(self, item: Item) -> None:

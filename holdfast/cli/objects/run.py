@@ -20,7 +20,7 @@ from typing import Any
 
 from holdfast.cli.failure import Failure
 from holdfast.cli.objects import crew
-from holdfast.cli.objects.connection import Connection
+from holdfast.cli.objects.connection import TRANSFER_ATTEMPTS, Connection
 from holdfast.cli.objects.failures import FATAL, brief, explain
 from holdfast.cli.objects.output import Output, count, human, printable, say
 from holdfast.cli.objects.places import Local
@@ -28,6 +28,7 @@ from holdfast.cli.objects.plan import Job
 from holdfast.cli.objects.progress import Item, Meter, summary
 from holdfast.cli.objects.transfer import LARGE_BYTES_MIN, Options, Result, Worker
 from holdfast.client.errors import S3Error
+from holdfast.client.store import ObjectStore
 
 BATCH_JOBS = 256
 #: batches that the plan may be ahead: 16,384 jobs
@@ -244,14 +245,20 @@ async def _all_or_none() -> AsyncIterator[list[asyncio.Future[None]]]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@asynccontextmanager
+async def _blocking(connection: Connection) -> AsyncIterator[ObjectStore]:
+    with connection.store(TRANSFER_ATTEMPTS) as store:
+        yield store
+
+
 def _serve(connection: Connection, options: Options, parallel: int, lines: list[socket]) -> None:
     """What a helper does."""
     import uvloop
 
     async def main() -> None:
         turns = asyncio.Semaphore(parallel)
-        async with connection.store_async() as store:
-            worker = Worker(store, options, 1)
+        async with connection.store_async() as store, _blocking(connection) as blocking:
+            worker = Worker(store, blocking, options, 1)
 
             async def work(job: Job) -> Result:
                 async with turns:
@@ -289,8 +296,8 @@ def run_jobs(
     lines = [line for helper in helpers for line in helper.lines]
 
     async def main() -> Outcome:
-        async with connection.store_async() as store:
-            worker = Worker(store, options, LARGE_AT_ONCE)
+        async with connection.store_async() as store, _blocking(connection) as blocking:
+            worker = Worker(store, blocking, options, LARGE_AT_ONCE)
             parallel = options.parallel - number * each
             await run.run(chain(first, jobs), worker, parallel, lines)
             return run.outcome
