@@ -1,7 +1,7 @@
 """One job: an upload, a download or a copy, with the file's time and what a move removes.
 
 Rule: small files go whole, on the event loop; large ones, a few at a time, in parts that a later run goes
-on with, by threads over blocking sockets: measured 20 % faster than on the loop.
+on with, by threads over blocking sockets, which take less processor time for it than the loop.
 """
 
 from __future__ import annotations
