@@ -148,6 +148,8 @@ def test_watch_follows_until_interrupted(cli: Cli, tree: Path) -> None:
         env=cli.process_environ(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        # a suite that was started in the background has it ignored, and so would the child
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         wait_for(lambda: len(cli.listed()) == 6)

@@ -21,6 +21,8 @@ from holdfast.auth.presign import presign_url, sign_headers
 from holdfast.testing.server import Server
 
 TIMEOUT_SECONDS = 30.0
+#: a connection that rested longer may have been closed by the server: a new one is made
+REST_SECONDS_MAX = 10.0
 STREAMING_SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 STREAMING_SIGNED_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
 STREAMING_UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
@@ -87,6 +89,7 @@ class Raw:
         self.secret_key = server.secret_key
         self._context = ssl.create_default_context(cafile=cafile) if cafile else None
         self._socket: socket.socket | None = None
+        self._used_at = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -161,8 +164,11 @@ class Raw:
         body: bytes = b"",
     ) -> Answer:
         """Exactly these headers (no signature, nothing added), then the body."""
+        if time.monotonic() - self._used_at > REST_SECONDS_MAX:
+            self.close()
         sock = self._socket or self.connect()
         self._socket = sock
+        self._used_at = time.monotonic()
         sock.sendall(head(method, path, query, headers or {}) + body)
         answer, closes = receive(sock, method)
         if closes:
