@@ -3,6 +3,8 @@
 Times are milliseconds since the epoch (`_ms`), sizes bytes, keys raw UTF-8 bytes (S3 orders by
 them). `seq` numbers are microseconds since the epoch made strictly increasing by
 `max(now, previous + 1)`; they order the versions of a key and name inline data, parts and uploads.
+Of the entries of a page there are a thousand at once: the garbage collector need not look at them,
+as they hold nothing that could refer back.
 """
 
 from __future__ import annotations
@@ -109,7 +111,7 @@ class Part(msgspec.Struct, array_like=True):
     checksum: str = ""
 
 
-class ListEntry(msgspec.Struct, array_like=True):
+class ListEntry(msgspec.Struct, array_like=True, gc=False):
     """What a listing needs of a current version."""
 
     key: bytes
@@ -131,7 +133,7 @@ class ListPage(msgspec.Struct, array_like=True):
     next_after: bytes
 
 
-class VersionEntry(msgspec.Struct, array_like=True):
+class VersionEntry(msgspec.Struct, array_like=True, gc=False):
     """What a listing needs of any version or delete marker."""
 
     key: bytes

@@ -129,20 +129,26 @@ async def _rows(call: Call, page: VersionPage, write: KeyWriter) -> list[str]:
     entries = page.entries
     owners = await owner_elements(call, (entry.owner for entry in entries))
     keys = write.keys([entry.key for entry in entries])
-    return [_row(entry, key, owners[entry.owner]) for key, entry in zip(keys, entries, strict=True)]
-
-
-def _row(entry: VersionEntry, key: str, owner: str) -> str:
-    common = (
-        f"<Key>{key}</Key><VersionId>{encode_version_id(entry.seq, entry.is_null)}</VersionId>"
+    return [
+        _delete_marker(key, entry, owners[entry.owner])
+        if entry.delete_marker
+        else f"<Version><Key>{key}</Key>"
+        f"<VersionId>{encode_version_id(entry.seq, entry.is_null)}</VersionId>"
         f"<IsLatest>{'true' if entry.is_latest else 'false'}</IsLatest>"
         f"<LastModified>{iso_second(entry.modified_ms // 1000)}.000Z</LastModified>"
-    )
-    if entry.delete_marker:
-        return f"<DeleteMarker>{common}{owner}</DeleteMarker>"
-    return (
-        f"<Version>{common}<ETag>&quot;{entry.etag}&quot;</ETag>"
+        f"<ETag>&quot;{entry.etag}&quot;</ETag>"
         f"{checksum_elements(entry.checksum_algorithm, entry.checksum_type)}"
-        f"<Size>{entry.size}</Size>{owner}<StorageClass>{entry.storage_class}</StorageClass>"
-        "</Version>"
+        f"<Size>{entry.size}</Size>{owners[entry.owner]}"
+        f"<StorageClass>{entry.storage_class}</StorageClass></Version>"
+        for key, entry in zip(keys, entries, strict=True)
+    ]
+
+
+def _delete_marker(key: str, entry: VersionEntry, owner: str) -> str:
+    return (
+        f"<DeleteMarker><Key>{key}</Key>"
+        f"<VersionId>{encode_version_id(entry.seq, entry.is_null)}</VersionId>"
+        f"<IsLatest>{'true' if entry.is_latest else 'false'}</IsLatest>"
+        f"<LastModified>{iso_second(entry.modified_ms // 1000)}.000Z</LastModified>"
+        f"{owner}</DeleteMarker>"
     )
