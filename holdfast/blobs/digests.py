@@ -8,10 +8,22 @@ the GIL over large views.
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable
-from typing import Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
 
-from awscrt import checksums
+if TYPE_CHECKING:
+    from awscrt import checksums
+
+
+@cache
+def crt() -> Any:
+    """awscrt's checksums. Loading that library gathers entropy for 60 ms of processor time, which no
+    checksum needs: it comes with its first use, and before the fork where there is one."""
+    from awscrt import checksums
+
+    return checksums
 
 
 class Digest(Protocol):
@@ -59,16 +71,16 @@ class XXHash:
 
 #: AWS's name -> a new digest (SHA256 is the address, MD5 the ETag: never computed twice)
 FACTORIES: dict[str, Callable[[], Digest]] = {
-    "CRC32": lambda: Crc(checksums.crc32, 4),
-    "CRC32C": lambda: Crc(checksums.crc32c, 4),
-    "CRC64NVME": lambda: Crc(checksums.crc64nvme, 8),
+    "CRC32": lambda: Crc(zlib.crc32, 4),  # as fast as awscrt's
+    "CRC32C": lambda: Crc(crt().crc32c, 4),
+    "CRC64NVME": lambda: Crc(crt().crc64nvme, 8),
     "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
     "SHA256": hashlib.sha256,
     "SHA512": hashlib.sha512,
     "MD5": lambda: hashlib.md5(usedforsecurity=False),
-    "XXHASH64": lambda: XXHash(checksums.XXHash.new_xxhash64()),
-    "XXHASH3": lambda: XXHash(checksums.XXHash.new_xxhash3_64()),
-    "XXHASH128": lambda: XXHash(checksums.XXHash.new_xxhash3_128()),
+    "XXHASH64": lambda: XXHash(crt().XXHash.new_xxhash64()),
+    "XXHASH3": lambda: XXHash(crt().XXHash.new_xxhash3_64()),
+    "XXHASH128": lambda: XXHash(crt().XXHash.new_xxhash3_128()),
 }
 
 

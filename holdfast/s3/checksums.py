@@ -1,9 +1,9 @@
 """S3's additional checksums: names on the wire, digests, and how those of parts make one.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
-CRCs and XXHashes come from awscrt (in hardware where the processor can), the rest from hashlib;
-all are written big-endian. Only a CRC can be joined, so only CRCs make a full-object checksum of
-parts; hashes of parts are composite.
+CRC32C, CRC64NVME and XXHashes come from awscrt (in hardware where the processor can), CRC32 from
+zlib, which is as fast at it, the rest from hashlib; all are written big-endian. Only a CRC can be
+joined, so only CRCs make a full-object checksum of parts; hashes of parts are composite.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from awscrt import checksums as crt
-
-from holdfast.blobs.digests import FACTORIES, Digest
+from holdfast.blobs.digests import FACTORIES, Digest, crt
 from holdfast.s3.errors import S3Error
 
 FULL_OBJECT = "FULL_OBJECT"
@@ -38,8 +37,32 @@ def _sha(name: str) -> Callable[[bytes], bytes]:
     return lambda data: hashlib.new(name, data, usedforsecurity=False).digest()
 
 
-def _crc(function: Callable[[bytes], int], size: int) -> Callable[[bytes], bytes]:
-    return lambda data: function(data).to_bytes(size, "big")
+def _crc32(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(4, "big")
+
+
+def _crc(name: str, size: int) -> Callable[[bytes], bytes]:
+    def digest(data: bytes) -> bytes:
+        value: int = getattr(crt(), name)(data)
+        return value.to_bytes(size, "big")
+
+    return digest
+
+
+def _xxhash(name: str) -> Callable[[bytes], bytes]:
+    def digest(data: bytes) -> bytes:
+        value: bytes = getattr(crt().XXHash, name)(data)
+        return value
+
+    return digest
+
+
+def _combine(name: str) -> Callable[[int, int, int], int]:
+    def combine(before: int, after: int, after_bytes: int) -> int:
+        value: int = getattr(crt(), name)(before, after, after_bytes)
+        return value
+
+    return combine
 
 
 _BOTH = (COMPOSITE, FULL_OBJECT)
@@ -48,16 +71,16 @@ ALGORITHMS: dict[str, Algorithm] = {
     a.name: a
     for a in (
         Algorithm(
-            "CRC32", "x-amz-checksum-crc32", 4, _crc(crt.crc32, 4), crt.combine_crc32, COMPOSITE,
+            "CRC32", "x-amz-checksum-crc32", 4, _crc32, _combine("combine_crc32"), COMPOSITE,
             _BOTH,
         ),
         Algorithm(
-            "CRC32C", "x-amz-checksum-crc32c", 4, _crc(crt.crc32c, 4), crt.combine_crc32c,
+            "CRC32C", "x-amz-checksum-crc32c", 4, _crc("crc32c", 4), _combine("combine_crc32c"),
             COMPOSITE, _BOTH,
         ),
         Algorithm(
-            "CRC64NVME", "x-amz-checksum-crc64nvme", 8, _crc(crt.crc64nvme, 8),
-            crt.combine_crc64nvme, FULL_OBJECT, (FULL_OBJECT,),
+            "CRC64NVME", "x-amz-checksum-crc64nvme", 8, _crc("crc64nvme", 8),
+            _combine("combine_crc64nvme"), FULL_OBJECT, (FULL_OBJECT,),
         ),
         Algorithm(
             "SHA1", "x-amz-checksum-sha1", 20, _sha("sha1"), None, COMPOSITE, (COMPOSITE,)
@@ -70,15 +93,15 @@ ALGORITHMS: dict[str, Algorithm] = {
         ),
         Algorithm("MD5", "x-amz-checksum-md5", 16, _sha("md5"), None, COMPOSITE, (COMPOSITE,)),
         Algorithm(
-            "XXHASH64", "x-amz-checksum-xxhash64", 8, crt.XXHash.compute_xxhash64, None, COMPOSITE,
+            "XXHASH64", "x-amz-checksum-xxhash64", 8, _xxhash("compute_xxhash64"), None, COMPOSITE,
             (COMPOSITE,),
         ),
         Algorithm(
-            "XXHASH3", "x-amz-checksum-xxhash3", 8, crt.XXHash.compute_xxhash3_64, None, COMPOSITE,
+            "XXHASH3", "x-amz-checksum-xxhash3", 8, _xxhash("compute_xxhash3_64"), None, COMPOSITE,
             (COMPOSITE,),
         ),
         Algorithm(
-            "XXHASH128", "x-amz-checksum-xxhash128", 16, crt.XXHash.compute_xxhash3_128, None,
+            "XXHASH128", "x-amz-checksum-xxhash128", 16, _xxhash("compute_xxhash3_128"), None,
             COMPOSITE, (COMPOSITE,),
         ),
     )

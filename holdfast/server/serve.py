@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from holdfast.blobs.digests import crt
 from holdfast.blobs.files import FileBlobStore
 from holdfast.config import Settings
 from holdfast.server import roles
@@ -86,6 +87,7 @@ def serve(settings: Settings, on_ready: OnReady) -> int:
     """Run the server until a signal ends it; the exit status. Raises what `opened_site` raises."""
     alone = single_process(settings)
     workers = 1 if alone else settings.worker_count
+    crt()  # now, so that no request waits for it, and the children share it
     with opened_site(settings, workers) as (site, keys):
         addresses = [listener.address for listener in site.listeners]
         _warn(settings, addresses)
