@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import ipaddress
@@ -97,6 +98,61 @@ def test_what_is_not_the_right_answer_is_counted(raw: bytes | None, error: str) 
     outcome = run(answer, 10, connections=1)
     assert outcome.errors == {error: 1}
     assert outcome.answered == 9
+
+
+@pytest.mark.parametrize(
+    ("raw", "cut"),
+    [(response(200, b"12345"), cut) for cut in (8, 40, -5, -1)]
+    + [(b"HTTP/1.1 204 No Content\r\n\r\n", 3)],
+)
+def test_an_answer_in_two_pieces_counts_once_it_is_whole(raw: bytes, cut: int) -> None:
+    """The buffer still holds the answer before, which is just like it."""
+    seen: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for number in range(4):
+                    sock.recv(1000)
+                    sock.sendall(raw[:cut])
+                    sock.settimeout(0.05)
+                    with contextlib.suppress(TimeoutError):  # it must not go on before the end
+                        seen.append(len(sock.recv(1000)))
+                    sock.settimeout(None)
+                    if number < 3:
+                        sock.sendall(raw[cut:])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address = Address("127.0.0.1", listener.getsockname()[1])
+        requests = itertools.repeat((b"GET / HTTP/1.1\r\n\r\n",), 4)
+        expect = Expectation(body_bytes=5 if b"12345" in raw else 0)
+        outcome = run_load(address, requests, expect, connections=1, seconds=_SECONDS)
+        thread.join()
+    assert seen == []
+    assert outcome.answered == 3
+    assert outcome.errors == {"closed before the answer was complete": 1}
+
+
+def test_kinds_are_told_apart() -> None:
+    def answer(method: str, target: str, body: bytes) -> bytes:
+        return response(204)[: -len("\r\n")] + b"\r\n" if method == "DELETE" else response(200)
+
+    kinds = {method: Expectation(kind=method, status=200) for method in ("PUT", "DELETE")}
+    methods = ["PUT", "DELETE", "PUT"] * 10
+    with far_end(answer) as endpoint:
+        signer = endpoint.signer()
+        outcome = run_load(
+            endpoint.address,
+            iter([(signer.head(method, "/b/k", length=0),) for method in methods]),
+            [kinds[method] for method in methods],
+            connections=1,
+            seconds=_SECONDS,
+        )
+    assert {kind: len(took) for kind, took in outcome.by_kind.items()} == {"PUT": 20}
+    assert outcome.errors == {"status 204": 10}
 
 
 def test_errors_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
