@@ -114,7 +114,9 @@ def test_an_answer_in_two_pieces_counts_once_it_is_whole(raw: bytes, cut: int) -
             sock, _ = listener.accept()
             with sock:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                for number in range(4):
+                sock.recv(1000)
+                sock.sendall(raw)
+                for number in range(1, 4):
                     sock.recv(1000)
                     sock.sendall(raw[:cut])
                     sock.settimeout(0.05)
