@@ -54,9 +54,11 @@ def run_pytest(directory: Path, files: Mapping[str, str], *arguments: str) -> Se
 
 
 def _install(directory: Path) -> None:
-    """What pip would write of the entry points; in front of an installed package's own."""
+    """What pip would write of files and entry points; in front of an installed package's own."""
     info = directory / "site" / f"holdfast-{PROJECT['version']}.dist-info"
     info.mkdir(parents=True)
+    (info.parent / "holdfast").symlink_to(ROOT / "holdfast")
+    (info / "RECORD").write_text("holdfast/__init__.py,,\n")
     metadata = f"Metadata-Version: 2.4\nName: holdfast\nVersion: {PROJECT['version']}\n"
     (info / "METADATA").write_text(metadata)
     points = PROJECT["entry-points"]["pytest11"]

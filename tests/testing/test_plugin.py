@@ -28,6 +28,20 @@ def test_nothing_is_there(pytestconfig):
     assert threading.active_count() == 1
 """
 
+AS_INSTALLED = """
+import sys
+from importlib.machinery import SourceFileLoader
+
+
+def test_loaded(s3_server, pytestconfig):
+    for name in ("holdfast.server.serve", "holdfast.client.store"):
+        __import__(name)
+        assert type(sys.modules[name].__loader__) is SourceFileLoader
+    # it would have been rewritten
+    assert type(sys.modules["holdfast.testing.server"].__loader__) is not SourceFileLoader
+    assert "_awscrt" not in sys.modules  # 60 ms, of no use before the first CRC64
+"""
+
 WORKERS = """
 import pytest
 
@@ -72,6 +86,11 @@ def test_env(s3_env, s3_bucket):
 
 def test_off_until_used(tmp_path: Path) -> None:
     session = run_pytest(tmp_path, {"test_unused.py": UNUSED}, "-p", "no:xdist", "-p", "no:asyncio")
+    assert session.status == 0, session.output
+
+
+def test_the_server_is_not_compiled_anew(tmp_path: Path) -> None:
+    session = run_pytest(tmp_path, {"test_loaded.py": AS_INSTALLED}, "-p", "no:xdist")
     assert session.status == 0, session.output
 
 
