@@ -51,6 +51,11 @@ COMMANDS: dict[str, Lazy] = {
         _FILES,
         "Make a URL that lets anybody read or write one object for a while.",
     ),
+    "import": Lazy(
+        "holdfast.cli.importing.command:import_",
+        _BUCKETS,
+        "Bring buckets over from another S3 server, with all versions.",
+    ),
     "mb": Lazy(f"{_OBJECTS}.buckets:mb", _BUCKETS, "Make buckets."),
     "rb": Lazy(f"{_OBJECTS}.buckets:rb", _BUCKETS, "Remove buckets."),
     "versions": Lazy(

@@ -46,6 +46,9 @@ class Item:
 class Meter:
     """Counters of a run; a context manager that draws them where there is a terminal."""
 
+    #: what is counted
+    noun = "files"
+
     def __init__(self, output: Output, *, quiet: bool = False) -> None:
         self.lock = threading.Lock()
         self.files_done = self.bytes_done = 0
@@ -123,7 +126,7 @@ class Meter:
             if item.task is not None:
                 rich.update(item.task, completed=item.done)
         plus = "" if self.is_complete else "+"
-        label = f"{self.files_done:,}/{self.files_total:,}{plus} files"
+        label = f"{self.files_done:,}/{self.files_total:,}{plus} {self.noun}"
         total = self.bytes_total if self.is_complete else None
         rich.update(self._total, description=label, completed=self.bytes_done, total=total)
 
