@@ -1,7 +1,4 @@
-"""`python -m bench`: the command. The plan is: for each workload, prepare every endpoint, then run
-them in turn, the order turned by one with every repeat, so that no server always goes first and a
-noisy minute hits all of them.
-"""
+"""`python -m bench`: the command. What it does is in `bench.session`, what it can do in `bench.plan`."""
 
 from __future__ import annotations
 
@@ -14,112 +11,24 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import machine, memory
+from bench import machine, memory, plots, wrk
 from bench.endpoint import Endpoint, EndpointError, parse_endpoint
-from bench.launch import Server
-from bench.report import Report, as_json, print_report, summarize
-from bench.workloads import Runner, Settings, Workload, parse_workload
+from bench.plan import CONNECTIONS_MAX, FORMS, SUITES, Workload, parse_workload
+from bench.report import Report, as_json, print_report
+from bench.session import Session, Teller
+from bench.workloads import Runner, Settings
 
 _REPEAT_MAX = 100
-_CONNECTIONS_MAX = 4096
 _SECONDS_MAX = 600.0
+_WORKLOADS = "put-4k,get-4k,head-4k"
+_TABLE_WIDTH = 160
+#: options that the report repeats
+_SHOWN = (
+    *("suite", "workload_names", "connections", "seconds", "repeat", "objects"),
+    *("payload", "load", "region"),
+)
 _EXIT_INVALID = 1
 _EXIT_INTERRUPTED = 130
-
-
-def _say(text: str) -> None:
-    """Progress and errors, beside the figures on standard output."""
-    click.echo(text, err=True)
-
-
-class Bench:
-    """One invocation."""
-
-    def __init__(
-        self,
-        endpoints: list[Endpoint],
-        plan: list[Workload],
-        runner: Runner,
-        report: Report,
-        *,
-        repeat: int,
-        probe_dir: Path,
-        pids: dict[str, int],
-        disks: dict[str, Path],
-    ) -> None:
-        self._endpoints = endpoints
-        self._plan = plan
-        self._runner = runner
-        self._report = report
-        self._repeat = repeat
-        self._probe_dir = probe_dir
-        self._pids = pids
-        self._disks = disks
-        self._servers: list[Server] = []
-
-    def run(self, starts: dict[str, str], *, clean: bool) -> None:
-        """Measure the plan. Raises EndpointError; what was measured until then is in the report."""
-        self._probe()
-        for endpoint in self._endpoints:
-            if endpoint.name in starts:
-                self._start(endpoint, starts[endpoint.name])
-        self._sample_memory()
-        before = {name: memory.disk_bytes(str(path)) for name, path in self._disks.items()}
-        for workload in self._plan:
-            self._measure(workload)
-        for name, path in self._disks.items():
-            self._report.disk_bytes[name] = memory.disk_bytes(str(path)) - before[name]
-        self._report.put_bytes.update(self._runner.bytes_put)
-        if clean:
-            for endpoint in self._endpoints:
-                _say(f"{endpoint.name}: removing the bench's buckets")
-                for bucket in (
-                    self._runner.settings.bucket,
-                    f"{self._runner.settings.bucket}-keys",
-                ):
-                    endpoint.remove_bucket(bucket)
-        self._probe()
-
-    def stop(self) -> None:
-        self._runner.close()
-        for server in self._servers:
-            server.stop()
-
-    def _probe(self) -> None:
-        self._report.sync_probes.append(machine.probe_sync(str(self._probe_dir)))
-
-    def _start(self, endpoint: Endpoint, command: str) -> None:
-        """Start the server `repeat` times; the last stays up for the workloads."""
-        took = self._report.start_seconds.setdefault(endpoint.name, [])
-        for turn in range(self._repeat):
-            server = Server(endpoint, command)
-            took.append(server.started_seconds)
-            _say(f"{endpoint.name}: first 200 after {took[-1]:.2f} s")
-            if turn < self._repeat - 1:
-                server.stop()
-        self._servers.append(server)
-        self._pids.setdefault(endpoint.name, server.pid)
-
-    def _measure(self, workload: Workload) -> None:
-        for endpoint in self._endpoints:
-            self._runner.prepare(endpoint, workload)
-        count = len(self._endpoints)
-        for turn in range(self._repeat):
-            for place in range(count):
-                endpoint = self._endpoints[(turn + place) % count]
-                run = summarize(endpoint.name, workload, self._runner.run(endpoint, workload))
-                self._report.runs.append(run)
-                unit = "MiB/s" if workload.is_stream else "/s"
-                _say(
-                    f"{workload.title}: {turn + 1}/{self._repeat} {endpoint.name} "
-                    f"{run.rate:,.0f} {unit}, p50 {run.p50_ms:.2f} ms"
-                    f"{'' if run.valid else f', INVALID {run.errors}'}"
-                )
-                self._sample_memory()
-
-    def _sample_memory(self) -> None:
-        for name, pid in self._pids.items():
-            self._report.pss_bytes.setdefault(name, []).append(memory.pss_bytes(pid))
 
 
 def _named(values: tuple[str, ...], option: str, names: list[str]) -> dict[str, str]:
@@ -154,24 +63,40 @@ def _tls_context(ca_file: Path | None, *, insecure: bool) -> ssl.SSLContext:
     return context
 
 
-_EPILOG = """\b
-Examples
-  One server, the everyday workloads:
-    python -m bench --endpoint hf=http://127.0.0.1:9000,KEY,SECRET
-  Two side by side, many clients and one client:
-    python -m bench --endpoint hf=http://127.0.0.1:9000,KEY,SECRET \\
-      --endpoint minio=http://127.0.0.1:9100,KEY2,SECRET2 \\
-      --workload put-4k,get-4k,put-1g,get-1g --connections 32,1 --probe-dir /srv/data
-  Pages of a bucket with 100,000 keys (put there once, used again next time):
-    python -m bench --endpoint … --workload list-1000 --keys 100000
-  How soon it answers, what memory it takes:
-    python -m bench --endpoint hf=… --start 'hf=holdfast serve /srv/data' --workload get-4k
+_EPILOG = f"""\b
+Workloads: OP-SIZE[-VARIANT][@CONNECTIONS], SIZE as 1, 4k, 1m, 1g
+{FORMS}
+Objects of 64m and more go whole, each over a connection of its own (MiB/s), as do multipart
+uploads; of the others as many as there is time for (requests/s).
 
 \b
-Reading the table: medians of the repeats; p50, p99 and max are latencies as the client sees them;
-"client µs" is what the load generator itself spent on each request, on the same cores. All servers
-that are compared should keep their data on the file system of --probe-dir. Exit status 0: all
-valid; 1: errors, or a run with any answer but 2xx; 2: wrong usage; 130: interrupted.
+Examples
+  One server, in a few minutes:
+    python -m bench --endpoint hf=http://127.0.0.1:9000,KEY,SECRET --suite quick
+  Side by side, with plots; all data on the disk of --probe-dir:
+    python -m bench --endpoint hf=http://127.0.0.1:9000,KEY,SECRET \\
+      --endpoint minio=http://127.0.0.1:9100,KEY2,SECRET2 \\
+      --suite full --probe-dir /srv/data --json figures.json --plots plots/
+  Some workloads, many clients and one client, and large objects by eight at once:
+    python -m bench --endpoint hf=… --workload put-4k,get-4k,put-1g@8 --connections 32,1
+  TLS, or anywhere else: an endpoint like any other (twice the same server, to compare):
+    python -m bench --endpoint hf=http://… --endpoint tls=https://… --ca-file cert.pem
+    python -m bench --endpoint aws=https://s3.eu-west-1.amazonaws.com,KEY,SECRET \\
+      --region eu-west-1 --bucket my-own-name --allow-remote --suite quick --clean
+  How soon it answers, what memory it takes:
+    python -m bench --endpoint hf=… --start 'hf=holdfast serve /srv/data' --workload get-4k
+  Other programs: python -m bench.listings, .multipart, .uploads, .transfers, .soak --help
+
+\b
+Reading the table: medians of the repeats; latencies in ms as the client sees them. CPU s/1k:
+processor time of all the server's processes for 1,000 requests. PSS: their memory. written/B: what
+they wrote per byte put; disk/B: what the disk did meanwhile, for whomever. load µs: what the load
+generator itself took for each request, on the same cores. A dash: not measured (a server
+elsewhere, or another user's). faster, sooner: how many times the first endpoint's rate, and how
+many times its p50 goes into theirs. --load wrk counts waiting for the turn into latencies, the
+default does not.
+Ctrl-C ends the run and prints what was measured so far. Exit status 0: all valid; 1: errors, or
+a run with any wrong answer; 2: wrong usage; 130: interrupted.
 """
 
 
@@ -188,20 +113,27 @@ valid; 1: errors, or a run with any answer but 2xx; 2: wrong usage; 130: interru
     help="A server to measure; repeat it to compare. The first is compared with all the others.",
 )
 @click.option(
+    "--suite",
+    type=click.Choice(sorted(SUITES)),
+    help="A set of workloads: quick takes minutes, full hours. Instead of --workload, or with it.",
+)
+@click.option(
     "--workload",
     "workload_names",
-    default="put-4k,get-4k,head-4k",
-    show_default=True,
-    help="Comma-separated: put-SIZE, get-SIZE, head-SIZE (SIZE as 4k, 1m, 1g), list-COUNT. From "
-    "64m an object goes alone over one connection.",
+    help="Comma-separated, as below.  [default: put-4k,get-4k,head-4k]",
 )
-@click.option("--connections", default="32", show_default=True, help="Several, as 32,1: one each.")
+@click.option(
+    "--connections",
+    default="32",
+    show_default=True,
+    help="For workloads without @; several, as 32,1: one run each.",
+)
 @click.option(
     "--seconds",
     type=click.FloatRange(0.1, _SECONDS_MAX),
-    default=6.0,
+    default=5.0,
     show_default=True,
-    help="How long a run of many small requests lasts.",
+    help="How long a run of many requests lasts.",
 )
 @click.option("--repeat", type=click.IntRange(1, _REPEAT_MAX), default=3, show_default=True)
 @click.option(
@@ -209,23 +141,23 @@ valid; 1: errors, or a run with any answer but 2xx; 2: wrong usage; 130: interru
     type=click.IntRange(1, 1_000_000),
     default=10_000,
     show_default=True,
-    help="Objects that get and head read, in turn (at most 1 GiB of them).",
-)
-@click.option(
-    "--keys",
-    type=click.IntRange(2, 10_000_000),
-    default=10_000,
-    show_default=True,
-    help="Keys in the bucket that list reads.",
+    help="Objects that reads read, in turn (at most 1 GiB of them), and deletes delete.",
 )
 @click.option("--region", default="us-east-1", show_default=True)
-@click.option("--bucket", default="holdfast-bench", show_default=True, help="And BUCKET-keys.")
+@click.option("--bucket", default="holdfast-bench", show_default=True, help="And BUCKET-….")
 @click.option(
     "--payload",
     type=click.Choice(["signed", "unsigned"]),
     default="signed",
     show_default=True,
     help="Whether large uploads name their SHA-256 or UNSIGNED-PAYLOAD.",
+)
+@click.option(
+    "--load",
+    type=click.Choice(["python", "wrk"]),
+    default="python",
+    show_default=True,
+    help="wrk plays what it can (not HEAD, mixed, large); where it is installed.",
 )
 @click.option(
     "--probe-dir",
@@ -235,64 +167,94 @@ valid; 1: errors, or a run with any answer but 2xx; 2: wrong usage; 130: interru
     help="Where the cost of one durable write is measured: on the servers' disk.",
 )
 @click.option("--start", multiple=True, metavar="NAME=COMMAND", help="Start this server; time it.")
-@click.option("--pid", multiple=True, metavar="NAME=PID", help="Sum the PSS of its process tree.")
-@click.option("--disk", multiple=True, metavar="NAME=DIR", help="Its data: growth per byte put.")
+@click.option(
+    "--pid",
+    multiple=True,
+    metavar="NAME=PID",
+    help="Its first process; without it, what listens on its port here.",
+)
+@click.option(
+    "--disk",
+    multiple=True,
+    metavar="NAME=DIR",
+    help="Its data: growth per byte put, and what -cold takes out of the page cache.",
+)
 @click.option(
     "--clean",
     is_flag=True,
     help="Remove the bench's buckets at the end; without it they stay for next time.",
 )
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--plots",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write rates.svg and latencies.svg there. From a JSON file: python -m bench.plots.",
+)
 @click.option("--ca-file", type=click.Path(exists=True, path_type=Path), help="For https.")
 @click.option("--insecure", is_flag=True, help="https without checking the certificate.")
 @click.option("--allow-remote", is_flag=True, help="Take targets beyond this machine.")
 def main(endpoint_texts: tuple[str, ...], json_file: Path | None, **options: Any) -> None:
-    """Measure S3 servers side by side: throughput, latency, listings, large objects, start,
-    memory.
+    """Measure S3 servers side by side: throughput, latency, processor time, memory, bytes written.
 
     Requests are signed before the clock starts, each with its own key and body. Only complete
-    2xx answers count; anything else makes the run invalid and the exit status 1.
+    right answers count; anything else makes the run invalid and the exit status 1.
     """
     endpoints, plan = _read_targets(endpoint_texts, options)
     names = [endpoint.name for endpoint in endpoints]
     starts = _named(options["start"], "--start", names)
     disks = {name: Path(path) for name, path in _named(options["disk"], "--disk", names).items()}
     pids = _read_pids(_named(options["pid"], "--pid", names))
+    if options["load"] == "wrk" and not wrk.is_there():
+        raise click.BadParameter("wrk is not installed", param_hint="--load")
+    report = Report(
+        machine.describe(str(options["probe_dir"])),
+        names,
+        {key: str(options[key]) for key in _SHOWN if options[key]},
+    )
+    teller = Teller(len(plan) * len(endpoints) * options["repeat"])
     settings = Settings(
         bucket=options["bucket"],
         seconds=options["seconds"],
         objects=options["objects"],
-        keys=options["keys"],
         signed_payload=options["payload"] == "signed",
+        wrk=options["load"] == "wrk",
     )
-    shown = {key: str(options[key]) for key in ("workload_names", "connections", "seconds")}
-    shown |= {key: str(options[key]) for key in ("repeat", "objects", "keys", "payload", "region")}
-    report = Report(machine.describe(str(options["probe_dir"])), names, shown)
-    bench = Bench(
+    session = Session(
         endpoints,
         plan,
-        Runner(settings, _say),
+        Runner(settings, teller.say, disks),
         report,
+        teller,
         repeat=options["repeat"],
         probe_dir=options["probe_dir"],
         pids=pids,
-        disks=disks,
     )
+    status = _run(session, teller, starts, clean=options["clean"])
+    print_report(report, Console(width=None if sys.stdout.isatty() else _TABLE_WIDTH))
+    figures = as_json(report)
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=1) + "\n")
+    if options["plots"] and report.runs:
+        plots.write(figures, options["plots"])
+    sys.exit(status or (0 if report.valid else _EXIT_INVALID))
+
+
+def _run(session: Session, teller: Teller, starts: dict[str, str], *, clean: bool) -> int:
+    """The exit status, as far as it does not depend on the figures."""
     status = 0
     try:
-        bench.run(starts, clean=options["clean"])
+        with teller:
+            session.run(starts, clean=clean)
     except EndpointError as error:
-        _say(f"error: {error}")
+        click.echo(f"error: {error}", err=True)
         status = _EXIT_INVALID
     except KeyboardInterrupt:
-        _say("interrupted; what was measured so far:")
+        click.echo("interrupted; what was measured so far:", err=True)
         status = _EXIT_INTERRUPTED
     finally:
-        bench.stop()
-    print_report(report, Console(width=None if sys.stdout.isatty() else 120))
-    if json_file is not None:
-        json_file.write_text(json.dumps(as_json(report), indent=1) + "\n")
-    sys.exit(status or (0 if report.valid else _EXIT_INVALID))
+        session.stop()
+    return status
 
 
 def _read_targets(
@@ -308,21 +270,15 @@ def _read_targets(
         raise click.BadParameter(str(error), param_hint="--endpoint") from None
     if len({endpoint.name for endpoint in endpoints}) < len(endpoints):
         raise click.BadParameter("every endpoint needs its own NAME", param_hint="--endpoint")
-    connections = _numbers(options["connections"], _CONNECTIONS_MAX, "--connections")
+    connections = _numbers(options["connections"], CONNECTIONS_MAX, "--connections")
+    wanted = list(SUITES.get(options["suite"], ()))
+    if options["workload_names"] or not wanted:
+        wanted += (options["workload_names"] or _WORKLOADS).split(",")
     try:
-        plan = [
-            workload
-            for name in options["workload_names"].split(",")
-            for workload in parse_workload(name, connections)
-        ]
+        plan = [row for name in wanted for row in parse_workload(name, connections)]
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--workload") from None
-    page = max((workload.size for workload in plan if workload.op == "list"), default=0)
-    if options["keys"] < 2 * page:
-        raise click.BadParameter(
-            f"pages of {page} keys need at least {2 * page} keys in the bucket", param_hint="--keys"
-        )
-    return endpoints, plan
+    return endpoints, list(dict.fromkeys(plan))
 
 
 def _read_pids(texts: dict[str, str]) -> dict[str, int]:

@@ -39,6 +39,10 @@ class Endpoint:
     secret_key: str
     region: str
 
+    @property
+    def is_local(self) -> bool:
+        return _is_loopback(self.address.host)
+
     def signer(self) -> Signer:
         return Signer(self.host, self.access_key, self.secret_key, self.region)
 

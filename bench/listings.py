@@ -1,7 +1,7 @@
 """Pages of a large bucket, and what finding an object in it costs: `python -m bench.listings`.
 
 Three buckets besides the bench's own, filled once and used again:
-- BUCKET-keys: --keys objects in folders of 1,000, so a million keys are a thousand common prefixes;
+- BUCKET-keys-KEYS: --keys objects in folders of 1,000, so a million keys are a thousand common prefixes;
 - BUCKET-versions: a tenth as many keys, with versioning, in folders of 100; every key of every second
   folder has 5 versions;
 - BUCKET-noncurrent: as many keys as a page has, each with 100 noncurrent versions;
@@ -16,10 +16,9 @@ import itertools
 import json
 import os
 import random
-import re
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -29,64 +28,27 @@ from rich.table import Table
 
 from bench import machine, memory
 from bench.endpoint import Endpoint, EndpointError, parse_endpoint
-from bench.fill import Objects, fill, folder_key, refuse_errors
-from bench.load import Expectation, Request, run_load
+from bench.fill import refuse_errors
+from bench.load import run_load
+from bench.pages import (
+    AT_ROOT,
+    FLAT,
+    KEY_OBJECT_BYTES,
+    PAGE_KEYS_MAX,
+    VERSIONS,
+    VERSIONS_PER_KEY,
+    Pairs,
+    Row,
+    fill_bucket,
+    listed_keys,
+)
 from bench.report import percentile
-from bench.sign import canonical_query
-from bench.workloads import KEY_OBJECT_BYTES, PAGE_KEYS_MAX, listed_keys
+from bench.requests import Objects, folder_key
 
 VERSIONED_FOLDER_KEYS = 100
-VERSIONS_PER_KEY = 5
 NONCURRENT_VERSIONS = 100
 KEYS_MAX = 10_000_000
 _REQUESTS_MAX = 1000
-_FLAT = ("list-type", "2")
-_VERSIONS = ("versions", "")
-_AT_ROOT = ("delimiter", "/")
-
-Pairs = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A kind of request: where it goes, its queries, and what the first of them must name.
-
-    names: the keys or common prefixes of the first page; empty for HEAD.
-    """
-
-    title: str
-    method: str
-    targets: list[tuple[str, Pairs]]
-    names: list[str]
-    of_prefixes: bool = False
-
-    def requests(self, endpoint: Endpoint) -> Iterator[Request]:
-        signer = endpoint.signer()
-        heads = [
-            (signer.head(self.method, path, canonical_query(pairs)),)
-            for path, pairs in self.targets
-        ]
-        return itertools.cycle(heads)
-
-    def expectation(self) -> Expectation:
-        if self.method == "HEAD":
-            return Expectation(no_body=True)
-        marker = b"<CommonPrefixes>" if self.of_prefixes else b"<Key>"
-        return Expectation(marker=marker, marker_count=len(self.names))
-
-    def check(self, endpoint: Endpoint) -> None:
-        """Raises EndpointError when the first answer names anything else."""
-        path, pairs = self.targets[0]
-        if self.method == "HEAD":
-            endpoint.expect("HEAD", path)
-            return
-        answer = endpoint.expect("GET", path, canonical_query(pairs))
-        before = rb"<CommonPrefixes>\s*<Prefix>" if self.of_prefixes else rb"<Key>"
-        if [name.decode() for name in re.findall(before + rb"([^<]*)</", answer)] != self.names:
-            raise EndpointError(
-                f"{endpoint.name}: {self.title}: other names than were put there; run with --clean, "
-                "then again"
-            )
 
 
 @dataclass
@@ -125,34 +87,37 @@ class Plan:
         return [f"{self.bucket}-versions", f"{self.bucket}-noncurrent"]
 
     def rows(self) -> list[Row]:
-        keys, versions = f"/{self.bucket}-keys", f"/{self.bucket}-versions"
+        keys, versions = (
+            f"/{listed_keys(self.bucket, self._keys).bucket}",
+            f"/{self.bucket}-versions",
+        )
         noncurrent = f"/{self.bucket}-noncurrent"
         plain = self._flat("ListObjectsV2", keys, self._keys, self._named)
-        of_plain = self._flat("ListObjectVersions", keys, self._keys, self._named, _VERSIONS)
+        of_plain = self._flat("ListObjectVersions", keys, self._keys, self._named, VERSIONS)
         everything = self._flat(
-            "ListObjectVersions, some of 5", versions, self._versioned, self._all_named, _VERSIONS
+            "ListObjectVersions, some of 5", versions, self._versioned, self._all_named, VERSIONS
         )
         current = self._flat(
             "ListObjectsV2, some of 5", versions, self._versioned, self._versioned_named
         )
         return [
             *plain,
-            self._rolled_up("ListObjectsV2", keys, self._keys // 1000, _FLAT),
+            self._rolled_up("ListObjectsV2", keys, self._keys // 1000, FLAT),
             self._in_folders(keys),
             *of_plain,
-            self._rolled_up("ListObjectVersions", keys, self._keys // 1000, _VERSIONS),
+            self._rolled_up("ListObjectVersions", keys, self._keys // 1000, VERSIONS),
             *everything,
             self._rolled_up(
                 "ListObjectVersions, some of 5",
                 versions,
                 self._versioned // VERSIONED_FOLDER_KEYS,
-                _VERSIONS,
+                VERSIONS,
             ),
             current[1],
             Row(
                 f"ListObjectsV2, each with {NONCURRENT_VERSIONS} noncurrent versions",
                 "GET",
-                [(noncurrent, (_FLAT, self._limit))],
+                [(noncurrent, (FLAT, self._limit))],
                 [folder_key(number) for number in range(self._page)],
             ),
             self._head(f"HEAD of one of {self._keys:,} keys", keys, self._keys),
@@ -188,11 +153,11 @@ class Plan:
         path: str,
         count: int,
         names: Callable[[int], list[str]],
-        kind: tuple[str, str] = _FLAT,
+        kind: tuple[str, str] = FLAT,
     ) -> list[Row]:
         """Full pages behind a key: at the start, in the middle, and the last there are."""
         key_of = folder_key if names == self._named else _versioned_key
-        after = "key-marker" if kind == _VERSIONS else "start-after"
+        after = "key-marker" if kind == VERSIONS else "start-after"
         last = count - 1 - self._page
         spread = max(1, min(_REQUESTS_MAX, last // 3))
         firsts = {"start": 0, "middle": last // 2, "end": last - spread + 1}
@@ -225,13 +190,13 @@ class Plan:
 
     def _rolled_up(self, title: str, path: str, folders: int, kind: tuple[str, str]) -> Row:
         names = [f"{number:05d}/" for number in range(min(self._page, max(1, folders)))]
-        pairs = (kind, self._limit, _AT_ROOT)
+        pairs = (kind, self._limit, AT_ROOT)
         return Row(f"{title}, delimiter at the root", "GET", [(path, pairs)], names, True)
 
     def _in_folders(self, path: str) -> Row:
         folders = max(1, self._keys // 1000)
         targets: list[tuple[str, Pairs]] = [
-            (path, (_FLAT, self._limit, _AT_ROOT, ("prefix", f"{number:05d}/")))
+            (path, (FLAT, self._limit, AT_ROOT, ("prefix", f"{number:05d}/")))
             for number in range(min(folders, _REQUESTS_MAX))
         ]
         names = [folder_key(number) for number in range(min(self._page, self._keys))]
@@ -254,16 +219,8 @@ def prepare(endpoint: Endpoint, plan: Plan, say: Callable[[str], None]) -> None:
     """Make and fill the buckets that are not there yet. Raises EndpointError."""
     endpoint.make_bucket(plan.bucket)
     for objects in plan.objects():
-        endpoint.make_bucket(objects.bucket)
-        if objects.bucket in plan.versioned_buckets():
-            endpoint.expect("PUT", f"/{objects.bucket}", "versioning=", _VERSIONING)
-        fill(endpoint, plan.bucket, objects, say)
-
-
-_VERSIONING = (
-    b'<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-    b"<Status>Enabled</Status></VersioningConfiguration>"
-)
+        versioned = objects.bucket in plan.versioned_buckets()
+        fill_bucket(endpoint, plan.bucket, objects, say, versioned=versioned)
 
 
 def measure(

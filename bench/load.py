@@ -96,18 +96,20 @@ class Expectation:
 @dataclass
 class Outcome:
     """What a run gave. latencies: seconds from send to the last byte, of the answers only; by_kind:
-    the same by the kinds that there are."""
+    the same by the kinds that there are. counted: of the answers where `latencies` has another number
+    of them."""
 
     seconds: float = 0.0
     client_seconds: float = 0.0
     bytes_moved: int = 0
+    counted: int | None = None
     latencies: list[float] = field(default_factory=list)
     by_kind: dict[str, list[float]] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
 
     @property
     def answered(self) -> int:
-        return len(self.latencies)
+        return len(self.latencies) if self.counted is None else self.counted
 
 
 class _Likeness:

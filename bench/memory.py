@@ -1,4 +1,5 @@
-"""What a server takes: memory of its process tree as PSS, its CPU time, and bytes on disk.
+"""What a server takes: memory of its process tree as PSS, its CPU time, and bytes on disk; and which
+process it is.
 
 PSS counts a page shared by n processes as 1/n in each, so the sum over a forked tree is what the
 machine really gave (resident set sizes would count shared pages once per process). Linux only.
@@ -9,11 +10,14 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 _PROCESSES_MAX = 10_000
 _SAMPLE_SECONDS = 0.1
+_SECTOR_BYTES = 512  # of the kernel's counters, whatever the device's
+_LISTEN = "0A"
 
 
 def process_tree(root: int) -> list[int]:
@@ -52,15 +56,99 @@ def pss_bytes(root: int) -> int:
 
 
 def cpu_seconds(root: int) -> float:
-    """User and system time of the process tree until now, of those that are alive."""
-    ticks = 0
+    """Processor time of the process tree until now, of the processes that are alive.
+
+    The scheduler's own count of nanoseconds (proc/<pid>/task/*/schedstat) knows only the threads that
+    live, the process's total also those that ended, but in hundredths of a second: the larger one.
+    """
+    total = 0.0
     for pid in process_tree(root):
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            tasks = [int(line.split()[0]) for line in _each_task(pid, "schedstat")]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+        ticks = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        total += max(ticks, sum(tasks) / 1e9)
+    return total
+
+
+def _each_task(pid: int, name: str) -> Iterator[str]:
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            yield (task / name).read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # the thread ended meanwhile
+
+
+def written_bytes(root: int) -> int:
+    """What the process tree has made dirty in the page cache or written directly (proc_pid_io(5)).
+
+    Raises PermissionError for another user's processes."""
+    total = 0
+    for pid in process_tree(root):
+        try:
+            counters = Path(f"/proc/{pid}/io").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        found = re.search(r"^write_bytes: (\d+)$", counters, re.MULTILINE)
+        total += int(found[1]) if found else 0
+    return total
+
+
+def device_bytes(directory: str) -> int | None:
+    """Bytes written so far, by anybody, to the device under `directory`; None where none is known."""
+    number = os.stat(directory).st_dev
+    wanted = [str(os.major(number)), str(os.minor(number))]
+    for line in Path("/proc/diskstats").read_text().splitlines():
+        fields = line.split()
+        if fields[:2] == wanted:
+            return int(fields[9]) * _SECTOR_BYTES
+    return None
+
+
+def listener_pid(port: int) -> int | None:
+    """The first process of the tree that listens on this TCP port of this machine; None where it is
+    not to be seen, or is this very process."""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(f"socket:[{fields[9]}]")
+    holders = {
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if inodes and entry.name.isdigit() and _holds(entry, inodes)
+    }
+    for pid in sorted(holders):
+        if pid == os.getpid():
+            return None
+        if _parent(pid) not in holders:
+            return pid
+    return None
+
+
+def _holds(process: Path, links: set[str]) -> bool:
+    try:
+        with os.scandir(process / "fd") as entries:
+            return any(_target(entry.path) in links for entry in entries)
+    except OSError:  # not ours to see, or gone
+        return False
+
+
+def _target(link: str) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:  # closed meanwhile
+        return ""
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def disk_bytes(directory: str) -> int:
@@ -75,7 +163,7 @@ def disk_bytes(directory: str) -> int:
                 continue
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
-                total += status.st_blocks * 512
+                total += status.st_blocks * _SECTOR_BYTES
     return total
 
 

@@ -101,7 +101,9 @@ def _etag(response: HTTPResponse) -> str:
     return (response.getheader("ETag") or "").strip('"')
 
 
-class _Run:
+class Uploads:
+    """Uploads to one endpoint; what they took is in `outcome`."""
+
     def __init__(self, endpoint: Endpoint, connections: int, pid: int | None) -> None:
         self._endpoint = endpoint
         self._connections = connections
@@ -242,7 +244,7 @@ def run(
 ) -> Outcome:
     """One upload of `size` bytes, or of `copies` parts where that is not 0; Complete is timed
     `completes` times. Removes what it stored. Raises EndpointError, OSError."""
-    one = _Run(endpoint, connections, pid)
+    one = Uploads(endpoint, connections, pid)
     endpoint.make_bucket(BUCKET)
     try:
         if copies:

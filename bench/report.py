@@ -8,31 +8,52 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from bench.load import Outcome
 from bench.machine import Machine, SyncProbe, load_average
-from bench.workloads import Workload
+from bench.meter import Cost
+from bench.plan import Workload
+
+#: the points of a latency curve
+LADDER = (50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.99, 100.0)
+NOTHING = "–"  # noqa: RUF001 (a dash)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run's figures. rate: requests/s, or MiB/s of a stream. Latencies in milliseconds."""
+    """One run's figures. rate: requests/s, or MiB/s of a stream. Latencies in milliseconds.
+
+    ladder: the latencies at LADDER. kinds: of mixed runs (p50, p99) for each method.
+    cpu_s_per_1000: the server's processor time for a thousand requests; written_per_byte: what its
+    processes wrote, device_per_byte: what the disk did, per byte of content put; load_us: processor
+    time of the load generator for each request; sync_ms: one durable write just before, p50.
+    """
 
     endpoint: str
     workload: Workload
     rate: float
     p50_ms: float
+    p90_ms: float
     p99_ms: float
+    p999_ms: float
     max_ms: float
+    ladder: list[float]
+    kinds: dict[str, tuple[float, float]]
     answered: int
-    client_us: float
+    load_us: float
     errors: dict[str, int]
+    cpu_s_per_1000: float | None = None
+    pss_bytes: int | None = None
+    written_per_byte: float | None = None
+    device_per_byte: float | None = None
+    sync_ms: float | None = None
 
     @property
     def valid(self) -> bool:
@@ -64,27 +85,55 @@ class Report:
         return list(dict.fromkeys(run.workload for run in self.runs))
 
 
-def summarize(endpoint: str, workload: Workload, outcome: Outcome) -> Run:
-    """The figures of one outcome."""
+def summarize(
+    endpoint: str,
+    workload: Workload,
+    outcome: Outcome,
+    cost: Cost | None = None,
+    stored: int = 0,
+    sync_ms: float | None = None,
+) -> Run:
+    """The figures of one outcome. stored: bytes of content that it put."""
+    cost = cost or Cost()
     took = sorted(outcome.latencies)
-    seconds = max(outcome.seconds, 1e-9)
-    rate = len(took) * workload.size / 2**20 if workload.is_stream else len(took)
+    seconds, count = max(outcome.seconds, 1e-9), outcome.answered
+    rate = count * workload.size / 2**20 if workload.is_stream else count
+    ladder = [percentile(took, percent) * 1000 for percent in LADDER]
+    at = dict(zip(LADDER, ladder, strict=True))
     return Run(
         endpoint=endpoint,
         workload=workload,
         rate=rate / seconds,
-        p50_ms=percentile(took, 50) * 1000,
-        p99_ms=percentile(took, 99) * 1000,
-        max_ms=percentile(took, 100) * 1000,
-        answered=len(took),
-        client_us=outcome.client_seconds / max(1, len(took)) * 1e6,
+        p50_ms=at[50],
+        p90_ms=at[90],
+        p99_ms=at[99],
+        p999_ms=at[99.9],
+        max_ms=at[100],
+        ladder=ladder,
+        kinds={
+            kind: (percentile(sorted(some), 50) * 1000, percentile(sorted(some), 99) * 1000)
+            for kind, some in outcome.by_kind.items()
+        },
+        answered=count,
+        load_us=outcome.client_seconds / max(1, count) * 1e6,
         errors=dict(outcome.errors),
+        cpu_s_per_1000=_per(cost.cpu_seconds, count / 1000),
+        pss_bytes=cost.pss_bytes,
+        written_per_byte=_per(cost.written_bytes, stored),
+        device_per_byte=_per(cost.device_bytes, stored),
+        sync_ms=sync_ms,
     )
 
 
-def percentile(ordered: Sequence[float], percent: int) -> float:
+def _per(amount: float | None, unit: float) -> float | None:
+    return None if amount is None or not unit else amount / unit
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
     """The nearest-rank percentile of ascending values; 0 of none."""
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else 0.0
+    # in hundredths of a percent, so that 99.9 of 1,000 values is exactly the 999th
+    rank = -(-len(ordered) * round(percent * 100) // 10_000)
+    return ordered[max(0, rank - 1)] if ordered else 0.0
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -104,55 +153,81 @@ def print_report(report: Report, console: Console) -> None:
         )
     for workload in report.workloads():
         console.print(_table(report, workload))
-    if report.start_seconds or report.pss_bytes or report.disk_bytes:
+    if report.start_seconds or report.disk_bytes:
         console.print(_footprint(report))
     _print_errors(report, console)
 
 
+#: heading, figure of a run, format; of medians
+_COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("p50 ms", "p50_ms", "{:.2f}".format),
+    ("p99", "p99_ms", "{:.2f}".format),
+    ("p99.9", "p999_ms", "{:.2f}".format),
+    ("CPU s/1k", "cpu_s_per_1000", "{:.3f}".format),
+    ("PSS MiB", "pss_bytes", lambda count: f"{count / 2**20:.0f}"),
+    ("written/B", "written_per_byte", lambda share: f"{share:.3g}"),
+    ("disk/B", "device_per_byte", lambda share: f"{share:.3g}"),
+    ("load µs", "load_us", "{:.0f}".format),
+)
+
+
 def _table(report: Report, workload: Workload) -> Table:
     first = report.endpoints[0]
-    unit = "MiB/s" if workload.is_stream else "requests/s"
-    table = Table(title=f"[bold]{workload.title}", title_justify="left")
-    table.add_column("endpoint")
-    table.add_column(unit, justify="right")
-    columns = ["min-max", "p50 ms", "p99 ms", "max ms", "client µs"]
+    table = Table(title=_title(report, workload), title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("endpoint", min_width=10)
+    names = ["MiB/s" if workload.is_stream else "requests/s", "lowest-highest"]
+    names += [name for name, _, _ in _COLUMNS]
+    names.insert(-5, "max")
     if len(report.endpoints) > 1:
-        columns += [f"{first} faster", "p50 shorter"]
-    for column in columns:
-        table.add_column(column, justify="right")
-    base = _medians(report, first, workload)
+        names += [f"{first} faster", "sooner"]
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    base = medians(report, first, workload)
     for endpoint in report.endpoints:
         runs = report.of(endpoint, workload)
         if not runs:
             continue
-        own = _medians(report, endpoint, workload)
+        own = medians(report, endpoint, workload)
         if own is None:
-            table.add_row(endpoint, "[red]invalid", *[""] * len(columns))
+            table.add_row(endpoint, "[red]invalid", *[""] * (len(names) - 1))
             continue
         valid = [run for run in runs if run.valid]
         name = endpoint if len(valid) == len(runs) else f"{endpoint} ({len(valid)} of {len(runs)})"
-        cells = [
-            f"{own['rate']:,.0f}",
-            f"{min(run.rate for run in valid):,.0f} to {max(run.rate for run in valid):,.0f}",
-            f"{own['p50_ms']:.2f}",
-            f"{own['p99_ms']:.2f}",
-            f"{max(run.max_ms for run in valid):.1f}",
-            f"{own['client_us']:.0f}",
-        ]
+        low, high = min(run.rate for run in valid), max(run.rate for run in valid)
+        cells = [_number(own["rate"]), f"{_number(low)}-{_number(high)}"]
+        cells += [form(own[key]) if key in own else NOTHING for _, key, form in _COLUMNS]
+        cells.insert(-5, f"{max(run.max_ms for run in valid):.1f}")
         if base and endpoint != first:
             rate, p50 = base["rate"] / own["rate"], own["p50_ms"] / base["p50_ms"]
-            cells += [f"{rate:.2f} x", f"{p50:.2f} x"]
+            cells += [f"{rate:.2f} ×", f"{p50:.2f} ×"]  # noqa: RUF001
         table.add_row(name, *cells)
     return table
 
 
-def _medians(report: Report, endpoint: str, workload: Workload) -> dict[str, float] | None:
-    """Medians over the valid runs, None when there is none."""
+def _title(report: Report, workload: Workload) -> str:
+    probes = [run.sync_ms for run in report.runs if run.workload == workload and run.sync_ms]
+    title = f"[bold]{workload.title}[/]"
+    if probes:
+        title += f" · one durable write of 4 KiB here: {statistics.median(probes):.2f} ms"
+        title += f" ({min(probes):.2f} to {max(probes):.2f})"
+    return title
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def medians(report: Report, endpoint: str, workload: Workload) -> dict[str, float] | None:
+    """Medians over the valid runs, None when there is none; without what was not measured."""
     valid = [run for run in report.of(endpoint, workload) if run.valid]
     if not valid:
         return None
-    names = ("rate", "p50_ms", "p99_ms", "client_us")
-    return {name: statistics.median(getattr(run, name) for run in valid) for name in names}
+    found = {}
+    for name in ("rate", "max_ms", "sync_ms", *(key for _, key, _ in _COLUMNS)):
+        known = [value for run in valid if (value := getattr(run, name)) is not None]
+        if known:
+            found[name] = statistics.median(known)
+    return found
 
 
 def _footprint(report: Report) -> Table:
@@ -196,16 +271,23 @@ def as_json(report: Report) -> dict[str, Any]:
     return {
         "valid": report.valid,
         "machine": asdict(report.machine),
+        "endpoints": report.endpoints,
         "settings": report.settings,
+        "percentiles": list(LADDER),
         "sync_probes": [asdict(probe) for probe in report.sync_probes],
         "medians": [
-            {"endpoint": endpoint, "workload": workload.title, **medians}
+            {"endpoint": endpoint, "workload": workload.title, **found}
             for workload in report.workloads()
             for endpoint in report.endpoints
-            if (medians := _medians(report, endpoint, workload))
+            if (found := medians(report, endpoint, workload))
         ],
         "runs": [
-            {**asdict(run), "workload": run.workload.title, "valid": run.valid}
+            {
+                **asdict(run),
+                "workload": run.workload.title,
+                "unit": "MiB/s" if run.workload.is_stream else "requests/s",
+                "valid": run.valid,
+            }
             for run in report.runs
         ],
         "start_seconds": report.start_seconds,

@@ -1,4 +1,4 @@
-"""One large object over one connection, with as little work in the client as can be.
+"""Large objects, each over one connection, with as little work in the client as can be.
 
 Upload: the bytes lie in memory as a file without a disk (memfd) and go by sendfile, with their
 hash known beforehand. Download: into one buffer again and again. Nothing of it touches the disk,
@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import select
 import socket
+import ssl
+import threading
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from io import FileIO
 from typing import Protocol
 
-from bench.load import Address, Expectation, Outcome
+from bench.load import STALL_SECONDS, Address, Expectation, Outcome
 from bench.response import ResponseError, ResponseReader
 
 _BLOCK_BYTES = 1024 * 1024
@@ -30,37 +36,49 @@ class _Hash(Protocol):
 class Content:
     """Random bytes of a given size, of which the last 16 differ from use to use.
 
-    So no two uploads are the same content, and yet the hash of all costs only their end.
+    So no two uploads are the same content, and yet the hash of all costs only their end; uploads side
+    by side share the rest.
     """
 
     def __init__(self, size: int) -> None:
         """size: in bytes, at least 16."""
         self.size = size
+        self.common = size - _STAMP_BYTES
         self.file = FileIO(os.memfd_create("bench-content"), "r+b")
         state = hashlib.sha256()
-        left = size - _STAMP_BYTES
+        left = self.common
         while left:
             block = os.urandom(min(left, _BLOCK_BYTES))
             self.file.write(block)
             state.update(block)
             left -= len(block)
         self._state: _Hash = state
-        self.digest = self.renew()
 
-    def renew(self) -> str:
-        """Make it new content; its SHA-256 in hex."""
+    def renew(self) -> Use:
+        """New content."""
         stamp = os.urandom(_STAMP_BYTES)
-        os.pwrite(self.file.fileno(), stamp, self.size - _STAMP_BYTES)
         state = self._state.copy()
         state.update(stamp)
-        self.digest = state.hexdigest()
-        return self.digest
+        return Use(self, stamp, state.hexdigest())
 
     def close(self) -> None:
         self.file.close()
 
 
-def upload(address: Address, head: bytes, content: Content) -> Outcome:
+@dataclass(frozen=True)
+class Use:
+    """What one upload sends: the common bytes, then its own 16. digest: SHA-256 in hex."""
+
+    content: Content
+    stamp: bytes
+    digest: str
+
+    @property
+    def size(self) -> int:
+        return self.content.size
+
+
+def upload(address: Address, head: bytes, content: Use) -> Outcome:
     """Send the head and the content. Errors are counted in the outcome, never raised."""
     return _transfer(address, head, Expectation(), content)
 
@@ -74,7 +92,7 @@ def _transfer(
     address: Address,
     head: bytes,
     expect: Expectation,
-    content: Content | None,
+    content: Use | None,
     digest: _Hash | None = None,
 ) -> Outcome:
     outcome = Outcome()
@@ -101,14 +119,36 @@ def _transfer(
     return outcome
 
 
-def _send_content(sock: socket.socket, content: Content) -> str | None:
+def _send_content(sock: socket.socket, use: Use) -> str | None:
     """None once all is sent; else what cut it short. A server that refuses may still say why."""
-    content.file.seek(0)
     try:
-        sock.sendfile(content.file, 0, content.size)
+        if isinstance(sock, ssl.SSLSocket):
+            _send_copied(sock, use.content)
+        else:
+            _send_file(sock, use.content)
+        sock.sendall(use.stamp)
     except (BrokenPipeError, ConnectionResetError) as error:
         return f"socket: {error.strerror}"
     return None
+
+
+def _send_file(sock: socket.socket, content: Content) -> None:
+    # not socket.sendfile: it moves the file's offset, which all threads share
+    at, fd = 0, content.file.fileno()
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    while at < content.common:
+        try:
+            at += os.sendfile(sock.fileno(), fd, at, content.common - at)
+        except BlockingIOError:
+            if not poll.poll(STALL_SECONDS * 1000):
+                raise TimeoutError(f"nothing taken within {STALL_SECONDS:.0f} s") from None
+
+
+def _send_copied(sock: socket.socket, content: Content) -> None:
+    for at in range(0, content.common, _BLOCK_BYTES):
+        count = min(_BLOCK_BYTES, content.common - at)
+        sock.sendall(os.pread(content.file.fileno(), count, at))
 
 
 def _receive(sock: socket.socket, digest: _Hash | None) -> ResponseReader:
@@ -124,3 +164,25 @@ def _receive(sock: socket.socket, digest: _Hash | None) -> ResponseReader:
             response.body.clear()
         if done:
             return response
+
+
+def side_by_side(jobs: Sequence[Callable[[], Outcome]]) -> Outcome:
+    """All at once, each in a thread of its own: the time is that of all together."""
+    together, ready = Outcome(), threading.Barrier(len(jobs) + 1)
+
+    def work(job: Callable[[], Outcome]) -> Outcome:
+        ready.wait(STALL_SECONDS)
+        return job()
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        futures = [pool.submit(work, job) for job in jobs]
+        ready.wait(STALL_SECONDS)
+        started, cpu = time.perf_counter(), time.process_time()
+        outcomes = [future.result() for future in futures]
+    together.seconds = time.perf_counter() - started
+    together.client_seconds = time.process_time() - cpu
+    for outcome in outcomes:
+        together.latencies += outcome.latencies
+        together.bytes_moved += outcome.bytes_moved
+        together.errors += outcome.errors
+    return together

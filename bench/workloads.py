@@ -1,10 +1,8 @@
-"""What can be measured: each workload prepares its objects, makes its requests and runs once.
+"""Each workload prepares its objects, makes its requests and runs once.
 
-A name is OP-SIZE: put-4k, get-4k, head-4k, put-1g, get-1g, list-1000. Objects of
-STREAM_BYTES_MIN and more go one at a time over one connection (MiB/s); smaller ones come from many
-connections for a time (requests/s). Every request has its own key, signature and body, made before
-the clock starts. Reads and listings are checked once for their content before they are measured,
-and every answer for its length.
+Every request has its own key, signature and body, made before the clock starts. Reads and listings
+are checked once for their content before they are measured, and every answer for its status and its
+length. What the plan can hold is in `bench.plan`.
 """
 
 from __future__ import annotations
@@ -12,98 +10,80 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import random
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
+from bench import multipart, wrk
 from bench.endpoint import Endpoint, EndpointError
-from bench.fill import SUFFIX_BYTES, Objects, fill, folder_key, refuse_errors, signed_puts
+from bench.fill import Say, check_last, fill, put_all, refuse_errors
 from bench.load import Expectation, Outcome, Request, run_load
-from bench.sign import UNSIGNED_PAYLOAD, Signer, canonical_query
-from bench.stream import Content, download, upload
+from bench.pages import Listing, fill_bucket
+from bench.plan import PART_BYTES, Workload
+from bench.requests import (
+    MIXED,
+    Objects,
+    folder_key,
+    mixed,
+    range_bytes,
+    signed_puts,
+    signed_ranges,
+    signed_reads,
+)
+from bench.sign import UNSIGNED_PAYLOAD
+from bench.stream import Content, Use, download, side_by_side, upload
 
-STREAM_BYTES_MIN = 64 * 1024**2
-STREAM_BYTES_MAX = 4 * 1024**3
-PAGE_KEYS_MAX = 1000
-_POSITIONS = ("start", "middle", "end")
-KEY_OBJECT_BYTES = 16
 _PRELOAD_BYTES_MAX = 1024**3
 #: so many requests a second are made ahead as long as an endpoint's rate is unknown
 _RATE_FIRST = 20_000
 _RATE_MARGIN = 2.0
 _REQUESTS_MAX = 1_000_000
-_BYTES_FIRST_MAX = 4 * 1024**3
-_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+#: of what one run puts: with the repeats of some endpoints it must fit on a disk
+_RUN_BYTES_MAX = 2 * 1024**3
+_DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all workloads share. bucket: `<bucket>` and `<bucket>-keys` are used."""
+    """What all workloads share. bucket: `<bucket>` and buckets that begin with it are used.
+
+    wrk: play by wrk what it can play.
+    """
 
     bucket: str
     seconds: float
     objects: int
-    keys: int
     signed_payload: bool
+    wrk: bool = False
 
 
-@dataclass(frozen=True)
-class Workload:
-    """One row of the plan. size: object's bytes, or keys on a page for `list`."""
+@dataclass
+class _Play:
+    """The requests of one run and what they must be answered. once: none may be sent again."""
 
-    op: str
-    size: int
-    label: str
-    connections: int
-    position: str = ""
+    requests: Iterable[Request]
+    expect: Expectation | list[Expectation]
+    once: bool = False
 
-    @property
-    def is_stream(self) -> bool:
-        return self.op in ("put", "get") and self.size >= STREAM_BYTES_MIN
-
-    @property
-    def title(self) -> str:
-        where = f" at the {self.position}" if self.position else ""
-        plural = "s" if self.connections > 1 else ""
-        return f"{self.label}{where}, {self.connections} connection{plural}"
-
-
-def parse_workload(name: str, connections: list[int]) -> list[Workload]:
-    """The rows that a name stands for: one per number of connections, or per place in a listing.
-
-    Raises ValueError with the forms that there are.
-    """
-    found = re.fullmatch(r"(put|get|head|list)-(\d+)([kmg]?)", name.strip().lower())
-    if not found:
-        raise ValueError(
-            f"unknown workload {name!r}: want put-SIZE, get-SIZE, head-SIZE or list-COUNT, "
-            f"such as put-4k, get-1g, list-1000"
-        )
-    op, size = found[1], int(found[2]) * _UNITS[found[3]]
-    label = found[0]
-    if op == "list":
-        if not 1 <= size <= PAGE_KEYS_MAX:
-            raise ValueError(f"{label}: a page has 1 to {PAGE_KEYS_MAX} keys")
-        return [Workload(op, size, label, 1, position) for position in _POSITIONS]
-    if not SUFFIX_BYTES <= size <= STREAM_BYTES_MAX:
-        raise ValueError(f"{label}: objects have {SUFFIX_BYTES} bytes to 4g")
-    if op == "head" and size >= STREAM_BYTES_MIN:
-        raise ValueError(f"{label}: HEAD is measured with objects below 64m")
-    if size >= STREAM_BYTES_MIN:
-        return [Workload(op, size, label, 1)]
-    return [Workload(op, size, label, count) for count in connections]
+    def endless(self) -> Iterator[Request]:
+        return iter(self.requests) if self.once else itertools.cycle(self.requests)
 
 
 @dataclass
 class Runner:
-    """Prepares and runs workloads against endpoints; knows how fast each was, to sign enough."""
+    """Prepares and runs workloads against endpoints; knows how fast each was, to sign enough.
+
+    disks: where endpoints keep their data, as far as it is known.
+    """
 
     settings: Settings
-    say: Callable[[str], None]
+    say: Say
+    disks: dict[str, Path] = field(default_factory=dict)
     bytes_put: dict[str, int] = field(default_factory=dict)
+    #: those that were made or found, and whether they have versions
+    buckets: dict[str, bool] = field(default_factory=dict)
     _rates: dict[tuple[str, Workload], float] = field(default_factory=dict)
     _contents: dict[int, Content] = field(default_factory=dict)
 
@@ -117,113 +97,142 @@ class Runner:
 
         What an earlier invocation left is used again. Raises EndpointError.
         """
-        bucket = self.settings.bucket
-        endpoint.make_bucket(bucket)
+        self._make_bucket(endpoint, self.settings.bucket)
         if workload.op == "list":
-            endpoint.make_bucket(f"{bucket}-keys")
-            self._fill(endpoint, listed_keys(bucket, self.settings.keys))
-            self._check_page(endpoint, workload)
-        elif workload.op != "put" and workload.is_stream:
+            listing = self._listing(workload)
+            self.buckets[listing.objects().bucket] = listing.versioned
+            put = fill_bucket(
+                endpoint,
+                self.settings.bucket,
+                listing.objects(),
+                self.say,
+                versioned=listing.versioned,
+            )
+            self._count_put(endpoint, put)
+            listing.row().check(endpoint)
+        elif workload.op == "multipart":
+            self._make_bucket(endpoint, multipart.BUCKET)
+        elif workload.op == "get" and workload.is_stream:
             self._preload_stream(endpoint, workload)
-        elif workload.op != "put":
-            self._fill(endpoint, self._objects(workload))
+        elif workload.op in ("get", "head", "range", "mixed"):
+            objects = self._objects(workload)
+            self._count_put(endpoint, fill(endpoint, self.settings.bucket, objects, self.say))
+            check_last(endpoint, objects)
 
-    def run(self, endpoint: Endpoint, workload: Workload) -> Outcome:
-        """Measure once. Raises EndpointError when the server is not there."""
-        os.sync()  # what the run before left dirty is not to be written back during this one
+    def run(
+        self, endpoint: Endpoint, workload: Workload, begun: Callable[[], None] = lambda: None
+    ) -> Outcome:
+        """Measure once. begun: called when all is ready. Raises EndpointError when the server is not
+        there."""
         try:
-            outcome = self._measure(endpoint, workload)
+            outcome = self._measure(endpoint, workload, begun)
         except OSError as error:
             raise EndpointError(
                 f"{endpoint.name}: {workload.title}: {error}. Is the server still running?"
             ) from error
         self._rates[endpoint.name, workload] = outcome.answered / max(outcome.seconds, 0.001)
-        if workload.op == "put":
-            self._count_put(endpoint, outcome.answered * workload.size)
+        if workload.stores:
+            self._count_put(endpoint, self.stored(workload, outcome))
         return outcome
 
-    def _measure(self, endpoint: Endpoint, workload: Workload) -> Outcome:
+    @staticmethod
+    def stored(workload: Workload, outcome: Outcome) -> int:
+        """Bytes of content that a run of puts stored."""
+        return outcome.answered * workload.size
+
+    def clean(self, endpoint: Endpoint) -> None:
+        """Remove all buckets that were used; the one with the marks first."""
+        for bucket, versions in self.buckets.items():
+            endpoint.remove_bucket(bucket, versions=versions)
+
+    # -- runs ----------------------------------------------------------------------------------
+
+    def _measure(
+        self, endpoint: Endpoint, workload: Workload, begun: Callable[[], None]
+    ) -> Outcome:
         if workload.is_stream:
-            return self._stream(endpoint, workload)
-        if workload.op == "put":
-            requests = self._puts(endpoint, workload)
-            expect = Expectation()
-        elif workload.op == "list":
-            requests = itertools.cycle(self._pages(endpoint, workload))
-            expect = Expectation(marker=b"<Key>", marker_count=workload.size)
-        else:
-            requests = itertools.cycle(self._reads(endpoint, workload))
-            head = workload.op == "head"
-            expect = Expectation(no_body=head, body_bytes=0 if head else workload.size)
-        seconds = self.settings.seconds / (len(_POSITIONS) if workload.op == "list" else 1)
+            jobs = self._streams(endpoint, workload)
+            os.sync()  # what the run before left dirty is not to be written back during this one
+            begun()
+            outcome = side_by_side(jobs)
+            self._forget_streams(endpoint, workload)
+            return outcome
+        play = self._play(endpoint, workload)
+        os.sync()
+        if workload.variant == "cold":
+            self._cool(endpoint)
+        by_wrk = self.settings.wrk and isinstance(play.expect, Expectation)
+        if by_wrk and wrk.can_play(workload):
+            requests = list(play.requests)
+            begun()
+            return wrk.run_wrk(
+                endpoint.address,
+                requests,
+                workload,
+                connections=workload.connections,
+                seconds=self.settings.seconds,
+                once=play.once,
+            )
+        begun()
         return run_load(
             endpoint.address,
-            requests,
-            expect,
+            play.endless(),
+            play.expect,
             connections=workload.connections,
-            seconds=seconds,
+            seconds=self.settings.seconds,
         )
 
-    def _puts(self, endpoint: Endpoint, workload: Workload) -> Iterator[Request]:
+    def _play(self, endpoint: Endpoint, workload: Workload) -> _Play:
+        op, size, variant = workload.op, workload.size, workload.variant
+        once = variant == "cold"
+        if op == "put":
+            objects = self._new(workload, "put", self._count(endpoint, workload))
+            return _Play(list(signed_puts(endpoint, objects, variant)), Expectation(), once=True)
+        if op == "delete":
+            count = min(self._count(endpoint, workload), self.settings.objects)
+            doomed = self._new(workload, "delete", count)
+            put_all(endpoint, doomed, self.say)
+            return _Play(signed_reads(endpoint, "DELETE", doomed), Expectation(), once=True)
+        if op == "list":
+            row = self._listing(workload).row()
+            return _Play(
+                list(itertools.islice(row.requests(endpoint), len(row.targets))), row.expectation()
+            )
+        objects = self._objects(workload)
+        if op == "mixed":
+            return self._mixed(endpoint, workload, objects)
+        if op == "range":
+            count = objects.count if once else max(objects.count, self.settings.objects)
+            expect = Expectation(body_bytes=range_bytes(size), status=206)
+            return _Play(signed_ranges(endpoint, objects, variant, count), expect, once=once)
+        head = op == "head"
+        expect = Expectation(no_body=head, body_bytes=0 if head else size, status=200)
+        return _Play(signed_reads(endpoint, op.upper(), objects, variant), expect, once=once)
+
+    def _mixed(self, endpoint: Endpoint, workload: Workload, read: Objects) -> _Play:
+        count = min(self._count(endpoint, workload), self.settings.objects * len(MIXED))
+        rounds = max(1, count // len(MIXED))
+        put = self._new(workload, "put", rounds * MIXED.count("PUT"))
+        doomed = self._new(workload, "delete", rounds * MIXED.count("DELETE"))
+        put_all(endpoint, doomed, self.say)
+        requests, expects = mixed(endpoint, read, put, doomed)
+        return _Play(requests, expects, once=True)
+
+    def _count(self, endpoint: Endpoint, workload: Workload) -> int:
+        """So many requests that they last for the run."""
         known = self._rates.get((endpoint.name, workload))
         per_second = min(_RATE_FIRST, known * _RATE_MARGIN) if known else _RATE_FIRST
         count = int(per_second * self.settings.seconds) + 100
-        count = min(count, _REQUESTS_MAX, max(100, _BYTES_FIRST_MAX // workload.size))
-        key_of = partial(folder_key, prefix=f"put/{time.time_ns():x}/")
-        objects = Objects(self.settings.bucket, "put/", workload.size, count, key_of)
-        return iter(list(signed_puts(endpoint, objects)))
+        least = 4 * workload.connections
+        return min(count, _REQUESTS_MAX, max(least, _RUN_BYTES_MAX // workload.size))
 
-    def _reads(self, endpoint: Endpoint, workload: Workload) -> list[Request]:
-        objects, signer = self._objects(workload), endpoint.signer()
-        method, count = workload.op.upper(), objects.count
-        order = random.Random(count).sample(range(count), count)
-        return [(signer.head(method, objects.path(number)),) for number in order]
-
-    def _pages(self, endpoint: Endpoint, workload: Workload) -> list[Request]:
-        """Full pages behind start-after: at the start, in the middle, and the last there are."""
-        keys, page, signer = self.settings.keys, workload.size, endpoint.signer()
-        spread = max(1, min(1000, keys // 10, keys - page - 1))
-        first = {"start": 0, "middle": keys // 2, "end": keys - page - spread}[workload.position]
-        first = max(0, min(first, keys - page - spread))
-        return [
-            (signer.head("GET", f"/{self.settings.bucket}-keys", _page_query(page, first + i)),)
-            for i in range(spread)
-        ]
-
-    def _stream(self, endpoint: Endpoint, workload: Workload) -> Outcome:
-        bucket, signer = self.settings.bucket, endpoint.signer()
-        if workload.op == "get":
-            head = signer.head("GET", f"/{bucket}/stream/{workload.label}")
-            return download(endpoint.address, head, workload.size)
-        return self._upload(endpoint, f"/{bucket}/put/{time.time_ns():x}", workload.size, signer)
-
-    def _upload(self, endpoint: Endpoint, path: str, size: int, signer: Signer) -> Outcome:
-        if size not in self._contents:
-            self.say(f"making {size / 2**20:.0f} MiB of random bytes in memory")
-            self._contents[size] = Content(size)
-        content = self._contents[size]
-        digest = content.renew()
-        payload = digest if self.settings.signed_payload else UNSIGNED_PAYLOAD
-        head = signer.head("PUT", path, payload_hash=payload, length=size)
-        return upload(endpoint.address, head, content)
-
-    def _preload_stream(self, endpoint: Endpoint, workload: Workload) -> None:
-        path = f"/{self.settings.bucket}/stream/{workload.label}"
-        outcome = self._upload(endpoint, path, workload.size, endpoint.signer())
-        refuse_errors(endpoint, f"upload before {workload.label}", outcome)
-        self._count_put(endpoint, workload.size)
-        wanted = self._contents[workload.size].digest
-        got = hashlib.sha256()
-        head = endpoint.signer().head("GET", path)
-        refuse_errors(
-            endpoint,
-            f"check of {workload.label}",
-            download(endpoint.address, head, workload.size, got),
-        )
-        if got.hexdigest() != wanted:
-            raise EndpointError(f"{endpoint.name}: {workload.label} came back with other bytes")
+    def _new(self, workload: Workload, name: str, count: int) -> Objects:
+        """Objects whose keys nobody has used."""
+        key_of = partial(folder_key, prefix=f"{name}/{time.time_ns():x}/")
+        return Objects(self.settings.bucket, f"{name}/", workload.size, count, key_of)
 
     def _objects(self, workload: Workload) -> Objects:
+        """What reads read."""
         size = workload.size
         count = max(1, min(self.settings.objects, _PRELOAD_BYTES_MAX // size))
         prefix = f"get/{size}/"
@@ -231,31 +240,110 @@ class Runner:
             self.settings.bucket, prefix, size, count, partial(folder_key, prefix=prefix)
         )
 
-    def _fill(self, endpoint: Endpoint, objects: Objects) -> None:
-        self._count_put(endpoint, fill(endpoint, self.settings.bucket, objects, self.say))
+    def _listing(self, workload: Workload) -> Listing:
+        return Listing(workload.variant, workload.size, self.settings.bucket)
 
-    def _check_page(self, endpoint: Endpoint, workload: Workload) -> None:
-        keys, page = self.settings.keys, workload.size
-        after = keys // 2 - 1 if keys // 2 + page <= keys else 0
-        answer = endpoint.expect("GET", f"/{self.settings.bucket}-keys", _page_query(page, after))
-        got = [key.decode() for key in re.findall(rb"<Key>([^<]*)</Key>", answer)]
-        wanted = [folder_key(i) for i in range(after + 1, after + 1 + page)]
-        if got != wanted:
+    # -- large objects -------------------------------------------------------------------------
+
+    def _streams(self, endpoint: Endpoint, workload: Workload) -> list[Callable[[], Outcome]]:
+        """What `connections` threads do; for a multipart upload one, which has threads of its own."""
+        bucket, signer = self.settings.bucket, endpoint.signer()
+        if workload.op == "multipart":
+            return [partial(_upload_parts, endpoint, workload)]
+        if workload.op == "get":
+            head = signer.head("GET", f"/{bucket}/stream/{workload.label}")
+            return [partial(download, endpoint.address, head, workload.size)] * workload.connections
+        return [
+            self._upload(endpoint, self._stream_path(number), workload)[0]
+            for number in range(workload.connections)
+        ]
+
+    def _stream_path(self, number: int) -> str:
+        return f"/{self.settings.bucket}/put/stream-{number}"
+
+    def _forget_streams(self, endpoint: Endpoint, workload: Workload) -> None:
+        """They are many GiB: what the next run puts must find room."""
+        if workload.op == "put":
+            for number in range(workload.connections):
+                endpoint.call("DELETE", self._stream_path(number))
+        elif workload.op == "multipart":
+            endpoint.call("DELETE", f"/{multipart.BUCKET}/{multipart.WHOLE}")
+
+    def _upload(
+        self, endpoint: Endpoint, path: str, workload: Workload
+    ) -> tuple[Callable[[], Outcome], Use]:
+        size = workload.size
+        if size not in self._contents:
+            self.say(f"making {size / 2**20:.0f} MiB of random bytes in memory")
+            self._contents[size] = Content(size)
+        use = self._contents[size].renew()
+        unsigned = workload.variant == "unsigned" or not self.settings.signed_payload
+        payload = UNSIGNED_PAYLOAD if unsigned else use.digest
+        head = endpoint.signer().head("PUT", path, payload_hash=payload, length=size)
+        return partial(upload, endpoint.address, head, use), use
+
+    def _preload_stream(self, endpoint: Endpoint, workload: Workload) -> None:
+        path = f"/{self.settings.bucket}/stream/{workload.label}"
+        job, use = self._upload(endpoint, path, workload)
+        refuse_errors(endpoint, f"upload before {workload.label}", job())
+        self._count_put(endpoint, workload.size)
+        got = hashlib.sha256()
+        head = endpoint.signer().head("GET", path)
+        outcome = download(endpoint.address, head, workload.size, got)
+        refuse_errors(endpoint, f"check of {workload.label}", outcome)
+        if got.hexdigest() != use.digest:
+            raise EndpointError(f"{endpoint.name}: {workload.label} came back with other bytes")
+
+    # -- the rest ------------------------------------------------------------------------------
+
+    def _cool(self, endpoint: Endpoint) -> None:
+        """Take the endpoint's data out of the page cache; needs --disk, or root. What the server
+        itself keeps in memory stays."""
+        if directory := self.disks.get(endpoint.name):
+            forget_pages(directory)
+            return
+        try:
+            _DROP_CACHES.write_text("1")
+        except OSError as error:
             raise EndpointError(
-                f"{endpoint.name}: a page of {page} keys in {self.settings.bucket}-keys holds "
-                f"{len(got)} keys that are not those put there; run with --clean, then again"
-            )
+                f"{endpoint.name}: a cold run needs --disk {endpoint.name}=DIR (or root): {error}"
+            ) from None
+
+    def _make_bucket(self, endpoint: Endpoint, bucket: str) -> None:
+        endpoint.make_bucket(bucket)
+        self.buckets.setdefault(bucket, False)
 
     def _count_put(self, endpoint: Endpoint, count: int) -> None:
         self.bytes_put[endpoint.name] = self.bytes_put.get(endpoint.name, 0) + count
 
 
-def listed_keys(bucket: str, count: int) -> Objects:
-    """The keys that pages are read of."""
-    return Objects(f"{bucket}-keys", "", KEY_OBJECT_BYTES, count, folder_key)
+def forget_pages(directory: Path) -> None:
+    """Of all files below, as far as they are readable and clean (posix_fadvise(2))."""
+    for parent, _, files in os.walk(directory):
+        for name in files:
+            try:
+                fd = os.open(
+                    os.path.join(parent, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+                )
+            except OSError:
+                continue  # a socket, or gone
+            try:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            except OSError:
+                pass  # a pipe
+            finally:
+                os.close(fd)
 
 
-def _page_query(page: int, after: int) -> str:
-    return canonical_query(
-        (("list-type", "2"), ("max-keys", str(page)), ("start-after", folder_key(after)))
-    )
+def _upload_parts(endpoint: Endpoint, workload: Workload) -> Outcome:
+    """A whole multipart upload, Create to Complete."""
+    outcome, started = Outcome(), time.perf_counter()
+    uploads = multipart.Uploads(endpoint, workload.connections, None)
+    try:
+        uploads.sent(workload.size, PART_BYTES)
+    except EndpointError as error:
+        outcome.errors[str(error)] += 1
+        return outcome
+    outcome.latencies.append(time.perf_counter() - started)
+    outcome.bytes_moved = workload.size
+    return outcome

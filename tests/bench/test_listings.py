@@ -18,11 +18,12 @@ from tests.bench.far_end import far_end, response
 
 def bench(server: Server, *arguments: str) -> Result:
     target = f"hf={server.endpoint},{server.access_key},{server.secret_key}"
-    common = ("--keys", "100", "--page", "5", "--seconds", "0.1", "--repeat", "1")
+    common = ("--keys", "100", "--page", "5", "--seconds", "0.02", "--repeat", "1")
     return CliRunner().invoke(main, ["--endpoint", target, *common, *arguments])
 
 
-def test_every_kind_of_page_is_measured(tmp_path: Path) -> None:
+def test_every_kind_of_page_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.listings.NONCURRENT_VERSIONS", 10)
     file = tmp_path / "figures.json"
     with Server() as server:
         first = bench(server)

@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from cryptography.x509.oid import NameOID
 
 from bench.endpoint import Endpoint
 from bench.load import Address, Expectation, Outcome, Request, run_load
-from bench.stream import Content, download, upload
+from bench.stream import Content, download, side_by_side, upload
 from tests.bench.far_end import Answer, far_end, response
 
 _SECONDS = 10.0  # more than enough for the requests given, which end the run first
@@ -199,12 +200,12 @@ def test_streams_carry_the_content_and_its_hash() -> None:
         return response(200, stored[0])
 
     content = Content(3 * 1024 * 1024 + 17)
-    digests = []
+    uses = [content.renew() for _ in range(2)]
+    digests = [use.digest for use in uses]
     with far_end(answer) as endpoint:
-        for _ in range(2):
-            digests.append(content.renew())
-            head = endpoint.signer().head("PUT", "/b/k", "", digests[-1], content.size)
-            assert upload(endpoint.address, head, content).answered == 1
+        for use in uses:
+            head = endpoint.signer().head("PUT", "/b/k", "", use.digest, content.size)
+            assert upload(endpoint.address, head, use).answered == 1
         got = hashlib.sha256()
         head = endpoint.signer().head("GET", "/b/k")
         outcome = download(endpoint.address, head, content.size, got)
@@ -214,6 +215,36 @@ def test_streams_carry_the_content_and_its_hash() -> None:
     assert digests[0] != digests[1]
     assert (outcome.bytes_moved, got.hexdigest()) == (content.size, digests[0])
     assert short.errors == {f"body of {content.size} bytes": 1}
+
+
+def test_streams_side_by_side_differ_and_take_the_time_of_all() -> None:
+    stored: dict[str, bytes] = {}
+
+    def answer(method: str, target: str, body: bytes) -> bytes:
+        stored[target] = body
+        return response(200) if target != "/b/2" else response(500)
+
+    content = Content(1024 * 1024)
+    with far_end(answer) as endpoint:
+        uses = [content.renew() for _ in range(3)]
+        signer = endpoint.signer()
+        outcome = side_by_side(
+            [
+                partial(
+                    upload,
+                    endpoint.address,
+                    signer.head("PUT", f"/b/{number}", "", use.digest, use.size),
+                    use,
+                )
+                for number, use in enumerate(uses)
+            ]
+        )
+    content.close()
+    digests = {path: hashlib.sha256(body).hexdigest() for path, body in stored.items()}
+    assert digests == {f"/b/{number}": use.digest for number, use in enumerate(uses)}
+    assert (outcome.answered, outcome.bytes_moved) == (2, 2 * 1024 * 1024)
+    assert outcome.errors == {"status 500": 1}
+    assert outcome.seconds >= max(outcome.latencies)
 
 
 def test_an_upload_refused_early_is_no_upload() -> None:
@@ -229,7 +260,8 @@ def test_an_upload_refused_early_is_no_upload() -> None:
 
         thread = threading.Thread(target=refuse)
         thread.start()
-        outcome = upload(Address("127.0.0.1", port), b"PUT /b/k HTTP/1.1\r\n\r\n", content)
+        head = b"PUT /b/k HTTP/1.1\r\n\r\n"
+        outcome = upload(Address("127.0.0.1", port), head, content.renew())
         thread.join()
     content.close()
     assert outcome.answered == 0
@@ -281,9 +313,8 @@ def test_the_same_over_tls(certificate: Path) -> None:
             seconds=_SECONDS,
         )
         assert endpoint.call("GET", "/b/k") == (200, body)
-        stream = upload(
-            endpoint.address, endpoint.signer().head("PUT", "/b/k", length=content.size), content
-        )
+        head = endpoint.signer().head("PUT", "/b/k", length=content.size)
+        stream = upload(endpoint.address, head, content.renew())
     content.close()
     assert (outcome.answered, dict(outcome.errors)) == (4, {})
     assert (stream.answered, dict(stream.errors)) == (1, {})
