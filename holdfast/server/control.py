@@ -12,10 +12,13 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 
 READY = b"r"  # child: I serve
 STOP = b"s"  # supervisor: finish what is under way and end
 RELOAD = b"h"  # supervisor: read the certificate again, open the logs anew
+COVER = b"c"  # supervisor: another of your kind can't be started; do its work too
+UNCOVER = b"u"  # supervisor: it is back
 
 #: the exit status of a child whose supervisor died
 EXIT_ORPHANED = 3
@@ -33,9 +36,19 @@ class Control:
         except OSError:
             pass  # the supervisor is gone; `watch` sees it
 
-    def watch(self, on_stop: Callable[[], None], on_reload: Callable[[], None]) -> None:
+    def watch(
+        self,
+        on_stop: Callable[[], None],
+        on_reload: Callable[[], None] = lambda: None,
+        on_cover: Callable[[bool], None] = lambda others: None,
+    ) -> None:
         """Call back, from a thread of its own, for each message; end the process at the last."""
-        actions = {STOP: on_stop, RELOAD: on_reload}
+        actions: dict[bytes, Callable[[], None]] = {
+            STOP: on_stop,
+            RELOAD: on_reload,
+            COVER: partial(on_cover, True),
+            UNCOVER: partial(on_cover, False),
+        }
 
         def wait() -> None:
             while True:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -77,6 +78,9 @@ class Gateway:
         self._site = site
         self._worker = worker
         self._servers: list[asyncio.AbstractServer] = []
+        self._covering: list[asyncio.AbstractServer] = []
+        self._cover_change: asyncio.Task[None] | None = None
+        self._covers = False
         self._poll: asyncio.Task[None] | None = None
         self._access_log: AccessLog | None = None
         self._store: WorkerStore | None = None
@@ -120,13 +124,15 @@ class Gateway:
             error_response=protocol_error_response,
         )
         for listener in site.listeners:
-            self._servers.append(await self._serve(self._http, listener))
+            own = listener.socket_for(self._worker)
+            self._servers.append(await self._serve(self._http, listener, own))
         if site.certificate is not None:
             self._poll = loop.create_task(_follow(site.certificate))
 
-    async def _serve(self, http: HttpServer, listener: Listener) -> asyncio.AbstractServer:
+    async def _serve(
+        self, http: HttpServer, listener: Listener, sock: socket.socket
+    ) -> asyncio.AbstractServer:
         loop = asyncio.get_running_loop()
-        sock = listener.socket_for(self._worker)
         if listener.address.path:
             kwargs: dict[str, Any] = {}
             if sys.version_info >= (3, 13) and not type(loop).__module__.startswith("uvloop"):
@@ -147,6 +153,31 @@ class Gateway:
             ssl_handshake_timeout=self._site.settings.head_seconds,
         )
 
+    def cover(self, others: bool) -> None:
+        """Whether to accept on the sockets of the other workers too: the kernel goes on giving
+        connections to the socket of a worker that can't be started, where they would wait."""
+        self._covers = others
+        if self._cover_change is None or self._cover_change.done():
+            self._cover_change = asyncio.get_running_loop().create_task(self._change_cover())
+
+    async def _change_cover(self) -> None:
+        while self._covers != bool(self._covering):
+            if not self._covers:
+                self._stop_covering()
+                return
+            assert self._http is not None
+            for listener in self._site.listeners:
+                for sock in listener.sockets_of_others(self._worker):
+                    # a server closes its socket, and this one may be wanted again
+                    self._covering.append(await self._serve(self._http, listener, sock.dup()))
+            if not self._covering:
+                return  # the workers share all sockets
+
+    def _stop_covering(self) -> None:
+        for server in self._covering:
+            server.close()
+        self._covering.clear()
+
     def reload(self) -> None:
         """SIGHUP: the certificate and the access log, anew."""
         if self._site.certificate is not None:
@@ -156,8 +187,15 @@ class Gateway:
 
     async def drain(self, grace_seconds: float) -> None:
         """Accept no more, let what is under way finish within the grace time, close everything."""
+        self._covers = False
+        if self._cover_change is not None:
+            await self._cover_change
+        self._stop_covering()
         for server in self._servers:
             server.close()
+        for listener in self._site.listeners:
+            for sock in listener.sockets_of_others(self._worker):
+                sock.close()  # else connections would still come, and wait for nobody
         if self._poll is not None:
             self._poll.cancel()
         if self._http is not None:

@@ -1,7 +1,8 @@
 """The sockets to serve on: probed, bound and kept by the supervisor for its whole life.
 
 A TCP address has one SO_REUSEPORT socket for each worker, so that the kernel spreads connections;
-a worker that dies leaves its socket, and the connections waiting in it, to its successor.
+a worker that dies leaves its socket, and the connections waiting in it, to its successor, and while
+there can be none, to the other workers.
 SO_REUSEPORT would let any later process of the same user in as well. So each address is sealed:
 
 - a guard, bound first and without SO_REUSEPORT, proves that nothing holds the port; it lends
@@ -61,6 +62,10 @@ class Listener(NamedTuple):
     def socket_for(self, worker: int) -> socket.socket:
         return self.sockets[worker % len(self.sockets)]
 
+    def sockets_of_others(self, worker: int) -> list[socket.socket]:
+        own = self.socket_for(worker)
+        return [sock for sock in self.sockets if sock is not own]
+
 
 def parse_address(text: str) -> Address:
     """HOST:PORT, [IPV6]:PORT, :PORT (every IPv4 address) or unix:PATH. Raises ListenError."""
@@ -108,13 +113,16 @@ def open_listeners(addresses: tuple[str, ...], workers: int) -> list[Listener]:
     return opened
 
 
-def close_listeners(listeners: list[Listener], keep: int | None = None) -> None:
-    """Close all sockets but those that worker `keep` serves."""
+def close_listeners(listeners: list[Listener]) -> None:
     for listener in listeners:
-        kept = None if keep is None else listener.socket_for(keep)
         for sock in listener.sockets:
-            if sock is not kept:
-                sock.close()
+            sock.close()
+    close_guards(listeners)
+
+
+def close_guards(listeners: list[Listener]) -> None:
+    """In a worker, which keeps the sockets of the others too, see Gateway.cover."""
+    for listener in listeners:
         if listener.guard is not None:
             listener.guard.close()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from holdfast.maintenance.collector import Collector
 from holdfast.maintenance.rounds import Round, run_rounds
@@ -16,12 +17,12 @@ from holdfast.maintenance.uploads import FIRST_ROUND_SECONDS, ROUND_SECONDS, Upl
 from holdfast.server.committer import CommitterThread
 from holdfast.server.control import Control
 from holdfast.server.gateway import Gateway, Site, run_on_loop
-from holdfast.server.listeners import close_listeners
+from holdfast.server.listeners import close_guards, close_listeners
 
 
 def run_worker(site: Site, worker: int, control: Control) -> None:
     """The child that serves `worker`'s sockets."""
-    close_listeners(site.listeners, keep=worker)
+    close_guards(site.listeners)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -30,6 +31,7 @@ def run_worker(site: Site, worker: int, control: Control) -> None:
         control.watch(
             on_stop=lambda: _on_loop(loop, stop.set),
             on_reload=lambda: _on_loop(loop, gateway.reload),
+            on_cover=lambda others: _on_loop(loop, partial(gateway.cover, others)),
         )
         if await _unless_stopped(gateway.start(), stop):
             control.ready()
@@ -43,7 +45,7 @@ def run_committer(site: Site, control: Control) -> None:
     """The child that owns the database: a blocking loop, ended from the channel's thread."""
     close_listeners(site.listeners)
     committer = site.metadata.make_committer()
-    control.watch(on_stop=committer.stop, on_reload=lambda: None)
+    control.watch(on_stop=committer.stop)
     site.metadata.when_opened(control.ready)
     committer.run()
 
@@ -55,7 +57,7 @@ def run_maintenance(site: Site, control: Control) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
-        control.watch(on_stop=lambda: _on_loop(loop, stop.set), on_reload=lambda: None)
+        control.watch(on_stop=lambda: _on_loop(loop, stop.set))
         control.ready()
         await maintain(site, stop)
 

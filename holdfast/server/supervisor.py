@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from holdfast.server.control import READY, RELOAD, STOP, Control
+from holdfast.server.control import COVER, READY, RELOAD, STOP, UNCOVER, Control
 
 RESTART_SECONDS_MIN = 0.05
 RESTART_SECONDS_MAX = 5.0
 #: a child that lived so long starts with a clean record
 STABLE_SECONDS = 10.0
-#: deaths in a row after which the log says so with more weight
+#: deaths in a row after which the log says so with more weight, and others of its kind do its work
 CRASH_LOOP_DEATHS = 3
 FORCED_STOP_SECONDS = 5.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -233,6 +233,7 @@ class Supervisor:
                 child.ready = True
                 if child.deaths:
                     _log.info("%s is back (pid %d)", child.role.name, child.pid)
+                self._cover()
             else:  # it is ending; SIGCHLD follows
                 child.sock.close()
                 child.sock = None
@@ -278,6 +279,17 @@ class Supervisor:
                 "%s died %d times in a row; the lines above say why. Next start in %.2f s",
                 child.role.name, child.deaths, wait,
             )  # fmt: skip
+            self._cover()
+
+    def _cover(self) -> None:
+        """Tell every child whether one of its kind can't be started now."""
+        missing = {
+            child.role.stage
+            for child in self._children
+            if child.deaths >= CRASH_LOOP_DEATHS and not child.ready
+        }
+        for child in self._children:
+            child.tell(COVER if child.role.stage in missing else UNCOVER)
 
     def _kill(self, child: _Child) -> None:
         os.kill(child.pid, signal.SIGKILL)
