@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -44,15 +44,16 @@ def process_tree(root: int) -> list[int]:
 
 def pss_bytes(root: int) -> int:
     """PSS of the process tree. Raises PermissionError for another user's processes."""
-    total = 0
-    for pid in process_tree(root):
-        try:
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended meanwhile
-        found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
-        total += int(found[1]) * 1024 if found else 0
-    return total
+    return sum(_pss_of(pid) for pid in process_tree(root))
+
+
+def _pss_of(pid: int) -> int:
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0  # it ended meanwhile
+    found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def cpu_seconds(root: int) -> float:
@@ -107,32 +108,54 @@ def device_bytes(directory: str) -> int | None:
     return None
 
 
-def listener_pid(port: int) -> int | None:
-    """The first process of the tree that listens on this TCP port of this machine; None where it is
-    not to be seen, or is this very process."""
+def listeners(port: int) -> set[int]:
+    """The processes of this machine that hold a socket listening on this TCP port, as far as they are
+    ours to see."""
     inodes = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
                 inodes.add(f"socket:[{fields[9]}]")
-    holders = {
+    return {
         int(entry.name)
         for entry in Path("/proc").iterdir()
-        if inodes and entry.name.isdigit() and _holds(entry, inodes)
+        if inodes and entry.name.isdigit() and _holds(entry, inodes.__contains__)
     }
-    for pid in sorted(holders):
+
+
+def listener_pid(port: int) -> int | None:
+    """The first process of the tree that listens on this TCP port; None where it is not to be seen, or
+    is this very process."""
+    found = listeners(port)
+    for pid in sorted(found):
         if pid == os.getpid():
             return None
-        if _parent(pid) not in holders:
+        if _parent(pid) not in found:
             return pid
     return None
 
 
-def _holds(process: Path, links: set[str]) -> bool:
+def pss_by_role(root: int, port: int) -> dict[str, int]:
+    """PSS of the process tree in bytes, by what its processes do as far as their open files tell:
+    supervisor, committer, worker, other."""
+    roles: dict[str, int] = {}
+    listening = listeners(port)
+    for pid in process_tree(root):
+        if pid == root:
+            role = "supervisor"
+        elif _holds(Path(f"/proc/{pid}"), lambda path: path.endswith("-committer")):
+            role = "committer"
+        else:
+            role = "worker" if pid in listening else "other"
+        roles[role] = roles.get(role, 0) + _pss_of(pid)
+    return roles
+
+
+def _holds(process: Path, wanted: Callable[[str], bool]) -> bool:
     try:
         with os.scandir(process / "fd") as entries:
-            return any(_target(entry.path) in links for entry in entries)
+            return any(wanted(_target(entry.path)) for entry in entries)
     except OSError:  # not ours to see, or gone
         return False
 
