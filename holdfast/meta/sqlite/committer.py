@@ -40,7 +40,9 @@ from holdfast.meta.state import GRACE_MS, Clock
 RECEIVE_BYTES = 256 << 10
 BATCH_COMMANDS_MAX = 512
 BATCH_BYTES_MAX = 8 << 20
-CACHE_BYTES_MAX = 32 << 20
+# A commit in which a page of an index was split walks over the whole table of the cache
+# (sqlite3PcacheTruncate): with 32 MiB that was an eighth of the committer's time.
+CACHE_BYTES_MAX = 4 << 20
 HOUSEKEEPING_SECONDS = 1.0
 
 
