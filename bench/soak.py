@@ -41,6 +41,7 @@ BUCKET = "holdfast-bench-soak"
 MIB = 1024 * 1024
 UPLOAD_BYTES = 4 * MIB
 SAMPLES_MIN = 12
+SAMPLES_ENOUGH = 4
 SAMPLE_SECONDS_MAX = 60.0
 #: what may come on top of the share that --tolerance allows: a page cache's mood, not a leak
 _SPARE_BYTES = 8 * MIB
@@ -56,7 +57,8 @@ _SMALL = ("GET", "PUT", "HEAD", "DELETE", "LIST")
 
 @dataclass
 class Sample:
-    """One interval. Latencies of the small requests in ms; bytes; sync_ms: a durable write, p50."""
+    """One interval. Latencies of the small requests in ms; bytes; sync_ms: a durable write, p50;
+    other_cores: what neither the server nor the load took of the processors, in cores."""
 
     minute: float
     requests: int
@@ -67,6 +69,7 @@ class Sample:
     max_ms: float
     p99_by_operation: dict[str, float]
     sync_ms: float
+    other_cores: float = 0.0
     pss_bytes: dict[str, int] = field(default_factory=dict)
     database_bytes: int | None = None
     wal_bytes: int | None = None
@@ -91,7 +94,8 @@ class Watch:
         self._pid = find_pid(endpoint)
         self._data = data
         self._probe = str(probe)
-        self._started = time.monotonic()
+        self._started = self._last = time.monotonic()
+        self._others = self._by_others()
 
     def sample(self) -> Sample:
         tally = self._ledger.take()
@@ -109,11 +113,22 @@ class Watch:
                 for name, took in sorted(tally.latencies.items())
             },
             sync_ms=machine.probe_sync(self._probe, 20).p50_ms,
+            other_cores=self._other_cores(),
             pss_bytes=memory.pss_by_role(self._pid, self._port) if self._pid else {},
             database_bytes=self._size("holdfast.db"),
             wal_bytes=self._size("holdfast.db-wal"),
             errors=dict(tally.errors),
         )
+
+    def _by_others(self) -> float:
+        server = memory.cpu_seconds(self._pid) if self._pid else 0.0
+        return machine.busy_seconds() - server - time.process_time()
+
+    def _other_cores(self) -> float:
+        others, now = self._by_others(), time.monotonic()
+        cores = (others - self._others) / max(now - self._last, 1e-9)
+        self._others, self._last = others, now
+        return max(0.0, cores)
 
     def _size(self, name: str) -> int | None:
         if self._data is None:
@@ -136,7 +151,7 @@ def judge(samples: list[Sample], tolerance: float) -> list[Finding]:
     findings = [Finding("no error", not errors, said or "none")]
     quarter = max(1, len(samples) // 4)
     early, late = samples[quarter : 2 * quarter], samples[-quarter:]
-    if len(samples) < SAMPLES_MIN // 2:
+    if len(samples) < SAMPLES_ENOUGH:
         return [*findings, Finding("long enough to judge", False, f"{len(samples)} samples")]
 
     def compare(
@@ -144,13 +159,16 @@ def judge(samples: list[Sample], tolerance: float) -> list[Finding]:
         value: Callable[[Sample], float | None],
         spare: float,
         show: Callable[[float], str],
+        note: str = "",
     ) -> None:
         before = [number for sample in early if (number := value(sample)) is not None]
         after = [number for sample in late if (number := value(sample)) is not None]
         if before and after:
             was, is_now = statistics.median(before), statistics.median(after)
             good = is_now <= was * (1 + tolerance) + spare
-            findings.append(Finding(what, good, f"{show(was)} then, {show(is_now)} at the end"))
+            findings.append(
+                Finding(what, good, f"{show(was)} then, {show(is_now)} at the end{note}")
+            )
 
     def mebibytes(count: float) -> str:
         return f"{count / MIB:.1f} MiB"
@@ -159,8 +177,10 @@ def judge(samples: list[Sample], tolerance: float) -> list[Finding]:
         compare(f"memory of {role}", partial(_pss_of, role), _SPARE_BYTES, mebibytes)
     compare("database", lambda sample: sample.database_bytes, _SPARE_BYTES, mebibytes)
     compare("WAL", lambda sample: sample.wal_bytes, _SPARE_BYTES, mebibytes)
-    compare("p99", lambda sample: sample.p99_ms, _SPARE_MS, lambda ms: f"{ms:.1f} ms")
-    compare("p50", lambda sample: sample.p50_ms, _SPARE_MS, lambda ms: f"{ms:.2f} ms")
+    was, now = (statistics.median(some.other_cores for some in part) for part in (early, late))
+    others = f" (others took {was:.2f} then {now:.2f} cores)"
+    compare("p99", lambda sample: sample.p99_ms, _SPARE_MS, lambda ms: f"{ms:.1f} ms", others)
+    compare("p50", lambda sample: sample.p50_ms, _SPARE_MS, lambda ms: f"{ms:.2f} ms", others)
     idle = [sample for sample in samples if not sample.requests]
     findings.append(Finding("answers in every interval", not idle, f"{len(idle)} without"))
     return findings
