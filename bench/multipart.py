@@ -28,6 +28,7 @@ import click
 from bench import memory
 from bench.endpoint import Endpoint, EndpointError, parse_endpoint
 from bench.sign import EMPTY_SHA256, UNSIGNED_PAYLOAD, canonical_query
+from bench.stream import send_file
 
 BUCKET = "holdfast-bench-multipart"
 WHOLE = "whole"
@@ -85,7 +86,7 @@ class _Caller:
         signer = self._endpoint.signer()
         head = signer.head("PUT", path, canonical_query(pairs), UNSIGNED_PAYLOAD, size)
         self._sock.sendall(head + os.urandom(STAMP_BYTES))
-        self._sock.sendfile(source, STAMP_BYTES, size - STAMP_BYTES)
+        send_file(self._sock, source.fileno(), STAMP_BYTES, size)
         return _etag(self._answer("PUT")[0])
 
     def _answer(self, method: str) -> tuple[HTTPResponse, bytes]:

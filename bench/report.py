@@ -68,6 +68,8 @@ class Report:
     endpoints: list[str]
     settings: dict[str, Any]
     runs: list[Run] = field(default_factory=list)
+    #: (endpoint, workload, why) of what could not be measured
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
     sync_probes: list[SyncProbe] = field(default_factory=list)
     start_seconds: dict[str, list[float]] = field(default_factory=dict)
     pss_bytes: dict[str, list[int]] = field(default_factory=dict)
@@ -76,7 +78,7 @@ class Report:
 
     @property
     def valid(self) -> bool:
-        return all(run.valid for run in self.runs)
+        return not self.failures and all(run.valid for run in self.runs)
 
     def of(self, endpoint: str, workload: Workload) -> list[Run]:
         return [run for run in self.runs if (run.endpoint, run.workload) == (endpoint, workload)]
@@ -252,6 +254,8 @@ def _footprint(report: Report) -> Table:
 
 
 def _print_errors(report: Report, console: Console) -> None:
+    for endpoint, title, why in report.failures:
+        console.print(f"not measured: {endpoint}, {title}: {why}", markup=False, highlight=False)
     for workload in report.workloads():
         for endpoint in report.endpoints:
             errors: Counter[str] = Counter()
@@ -274,6 +278,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "endpoints": report.endpoints,
         "settings": report.settings,
         "percentiles": list(LADDER),
+        "failures": report.failures,
         "sync_probes": [asdict(probe) for probe in report.sync_probes],
         "medians": [
             {"endpoint": endpoint, "workload": workload.title, **found}

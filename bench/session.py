@@ -5,7 +5,8 @@ of them.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench import machine, memory
-from bench.endpoint import Endpoint
+from bench.endpoint import Endpoint, EndpointError
 from bench.launch import Server
 from bench.load import Outcome
 from bench.meter import Meter, find_pid
@@ -67,9 +68,9 @@ class Teller:
         if self._bar:
             self._bar.update(self._task, description=what)
 
-    def done(self) -> None:
+    def done(self, steps: int) -> None:
         if self._bar:
-            self._bar.advance(self._task)
+            self._bar.advance(self._task, steps)
 
 
 class Session:
@@ -98,7 +99,9 @@ class Session:
         self._servers: list[Server] = []
 
     def run(self, starts: dict[str, str], *, clean: bool) -> None:
-        """Measure the plan. Raises EndpointError; what was measured until then is in the report."""
+        """Measure the plan; what fails is noted in the report.
+
+        Raises EndpointError when a server can't be started or its buckets not removed."""
         self._probe()
         for endpoint in self._endpoints:
             if endpoint.name in starts:
@@ -141,23 +144,30 @@ class Session:
         self._report.pss_bytes[endpoint.name] = [memory.pss_bytes(server.pid)]
 
     def _measure(self, workload: Workload) -> None:
+        ready = []
         for endpoint in self._endpoints:
             self._teller.begin(f"{workload.title}: preparing {endpoint.name}")
-            self._runner.prepare(endpoint, workload)
-        count = len(self._endpoints)
+            with self._noted(endpoint, workload):
+                self._runner.prepare(endpoint, workload)
+                ready.append(endpoint)
         for turn in range(self._repeat):
-            for place in range(count):
-                endpoint = self._endpoints[(turn + place) % count]
+            for place in range(len(ready)):
+                endpoint = ready[(turn + place) % len(ready)]
                 self._teller.begin(f"{workload.title}: {endpoint.name}")
-                run = self._run_one(endpoint, workload)
-                self._report.runs.append(run)
-                unit = "MiB/s" if workload.is_stream else "/s"
-                self._teller.say(
-                    f"{workload.title}: {turn + 1}/{self._repeat} {endpoint.name} "
-                    f"{run.rate:,.0f} {unit}, p50 {run.p50_ms:.2f} ms"
-                    f"{'' if run.valid else f', INVALID {run.errors}'}"
-                )
-                self._teller.done()
+                with self._noted(endpoint, workload):
+                    run = self._run_one(endpoint, workload)
+                    self._report.runs.append(run)
+                    self._teller.say(f"{turn + 1}/{self._repeat} {_line(run)}")
+            self._teller.done(len(self._endpoints))
+
+    @contextmanager
+    def _noted(self, endpoint: Endpoint, workload: Workload) -> Iterator[None]:
+        """What one server can't do keeps nobody from measuring the rest."""
+        try:
+            yield
+        except EndpointError as error:
+            self._teller.say(f"error: {error}")
+            self._report.failures.append((endpoint.name, workload.title, str(error)))
 
     def _run_one(self, endpoint: Endpoint, workload: Workload) -> Run:
         stores = workload.stores or workload.op in ("delete", "mixed")
@@ -174,3 +184,9 @@ class Session:
 
     def _stored(self, workload: Workload, outcome: Outcome) -> int:
         return self._runner.stored(workload, outcome) if workload.stores else 0
+
+
+def _line(run: Run) -> str:
+    unit = "MiB/s" if run.workload.is_stream else "/s"
+    wrong = "" if run.valid else f", INVALID {run.errors}"
+    return f"{run.workload.title}: {run.endpoint} {run.rate:,.0f} {unit}, p50 {run.p50_ms:.2f} ms{wrong}"

@@ -122,33 +122,30 @@ def _transfer(
 def _send_content(sock: socket.socket, use: Use) -> str | None:
     """None once all is sent; else what cut it short. A server that refuses may still say why."""
     try:
-        if isinstance(sock, ssl.SSLSocket):
-            _send_copied(sock, use.content)
-        else:
-            _send_file(sock, use.content)
+        send_file(sock, use.content.file.fileno(), 0, use.content.common)
         sock.sendall(use.stamp)
     except (BrokenPipeError, ConnectionResetError) as error:
         return f"socket: {error.strerror}"
     return None
 
 
-def _send_file(sock: socket.socket, content: Content) -> None:
-    # not socket.sendfile: it moves the file's offset, which all threads share
-    at, fd = 0, content.file.fileno()
+def send_file(sock: socket.socket, fd: int, at: int, end: int) -> None:
+    """Send the bytes of a file from `at` to `end`. Raises OSError.
+
+    Not socket.sendfile: it moves the file's offset, which threads that send the same file share.
+    """
+    if isinstance(sock, ssl.SSLSocket):
+        for start in range(at, end, _BLOCK_BYTES):
+            sock.sendall(os.pread(fd, min(_BLOCK_BYTES, end - start), start))
+        return
     poll = select.poll()
     poll.register(sock, select.POLLOUT)
-    while at < content.common:
+    while at < end:
         try:
-            at += os.sendfile(sock.fileno(), fd, at, content.common - at)
+            at += os.sendfile(sock.fileno(), fd, at, end - at)
         except BlockingIOError:
             if not poll.poll(STALL_SECONDS * 1000):
                 raise TimeoutError(f"nothing taken within {STALL_SECONDS:.0f} s") from None
-
-
-def _send_copied(sock: socket.socket, content: Content) -> None:
-    for at in range(0, content.common, _BLOCK_BYTES):
-        count = min(_BLOCK_BYTES, content.common - at)
-        sock.sendall(os.pread(content.file.fileno(), count, at))
 
 
 def _receive(sock: socket.socket, digest: _Hash | None) -> ResponseReader:

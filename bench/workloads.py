@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -122,14 +123,12 @@ class Runner:
     def run(
         self, endpoint: Endpoint, workload: Workload, begun: Callable[[], None] = lambda: None
     ) -> Outcome:
-        """Measure once. begun: called when all is ready. Raises EndpointError when the server is not
-        there."""
+        """Measure once. begun: called when all is ready. Raises EndpointError when it is not; a server
+        that fails later has errors in its outcome."""
         try:
             outcome = self._measure(endpoint, workload, begun)
         except OSError as error:
-            raise EndpointError(
-                f"{endpoint.name}: {workload.title}: {error}. Is the server still running?"
-            ) from error
+            return Outcome(errors=Counter({f"{error}. Is the server still running?": 1}))
         self._rates[endpoint.name, workload] = outcome.answered / max(outcome.seconds, 0.001)
         if workload.stores:
             self._count_put(endpoint, self.stored(workload, outcome))
