@@ -6,6 +6,7 @@ not lead further ends the listing, whatever it says.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import unquote_to_bytes
 from xml.etree import ElementTree
@@ -82,7 +83,7 @@ def _merged(entries: list[E1], prefixes: list[E1]) -> list[E1]:
     if not prefixes:
         return entries
     both = entries + prefixes
-    both.sort(key=lambda entry: entry.key.encode("utf-8", "surrogateescape"))
+    both.sort(key=lambda entry: _sort_key(entry.key))
     return both
 
 
@@ -110,12 +111,32 @@ async def versions_page(
         for node in tree
         if node.tag in ("Version", "DeleteMarker")
     ]
+    if _is_sorted_by_kind(entries, reply.headers.get("server", "")):
+        entries.sort(key=_version_order)
     prefixes = [VersionEntry(name, is_prefix=True) for name in _prefixes(tree, encoded)]
     following = _markers(
         tree, encoded, ("KeyMarker", "key-marker"), ("VersionIdMarker", "version-id-marker")
     )
     goes_on = xml.is_true(tree, "IsTruncated") and (entries or prefixes)
     return Page(_merged(entries, prefixes), following if goes_on and following else None)
+
+
+def _is_sorted_by_kind(entries: list[VersionEntry], server: str) -> bool:
+    """Some servers write all delete markers of a page, and after them all versions."""
+    kinds = [entry.is_delete_marker for entry in entries]
+    if sum([one != other for one, other in pairwise(kinds)]) != 1:
+        return False
+    keys = [_sort_key(entry.key) for entry in entries]
+    return server.startswith("VERSITYGW") or keys != sorted(keys)
+
+
+def _version_order(entry: VersionEntry) -> tuple[bytes, bool, float]:
+    modified = entry.last_modified.timestamp() if entry.last_modified else 0.0
+    return _sort_key(entry.key), not entry.is_latest, -modified
+
+
+def _sort_key(key: str) -> bytes:
+    return key.encode("utf-8", "surrogateescape")
 
 
 def _markers(tree: ElementTree.Element, encoded: bool, *names: tuple[str, str]) -> Query:

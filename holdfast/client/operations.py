@@ -145,11 +145,7 @@ class Operations:
     async def _put_document(
         self, bucket: str, key: str, query: listing.Query, body: bytes
     ) -> RawResponse:
-        digest = hashlib.md5(body, usedforsecurity=False).digest()
-        headers = {
-            "content-md5": base64.b64encode(digest).decode(),
-            "content-type": "application/xml",
-        }
+        headers = {"content-md5": _md5(body), "content-type": "application/xml"}
         return await self.session.fetch(Request("PUT", bucket, key, query, headers, (body,)))
 
     # objects
@@ -388,8 +384,7 @@ class Operations:
             ]
         )
         body = xml.document("Delete", inner)
-        digest = hashlib.md5(body, usedforsecurity=False).digest()
-        headers = {"content-md5": base64.b64encode(digest).decode()}
+        headers = {"content-md5": _md5(body)}
         if bypass:
             headers["x-amz-bypass-governance-retention"] = "true"
         reply = await self.session.fetch(
@@ -558,18 +553,26 @@ class Operations:
         idempotent: bool | None = None,
     ) -> RawResponse:
         """Any other operation of S3, signed and retried. `query` is not encoded; the answer, of
-        16 MiB at most, is read. Raises S3Error."""
+        16 MiB at most, is read. A body has its Content-MD5 with it, which servers demand of many
+        operations, unless `headers` have a checksum. Raises S3Error."""
+        said = {name.lower(): value for name, value in (headers or {}).items()}
+        if body and not any(n == "content-md5" or n.startswith("x-amz-checksum-") for n in said):
+            said["content-md5"] = _md5(body)
         return await self.session.fetch(
             Request(
                 method,
                 bucket or "",
                 key or "",
                 list((query or {}).items()),
-                {name.lower(): value for name, value in (headers or {}).items()},
+                said,
                 (body,) if body else (),
                 idempotent=method != "POST" if idempotent is None else idempotent,
             )
         )
+
+
+def _md5(body: bytes) -> str:
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
 
 
 def _name(item: Any) -> str:
