@@ -26,6 +26,11 @@ PARTIAL = 3
 @with_options(TRANSFER_OPTIONS)
 @click.option("--merge", is_flag=True, help="Also into buckets that have objects of their own.")
 @click.option(
+    "--public",
+    is_flag=True,
+    help="Public buckets become public: lift the destination's public access block for them.",
+)
+@click.option(
     "--skip-broken", is_flag=True, help="Leave out versions that SOURCE can't read, for good."
 )
 @click.option("--verify", is_flag=True, help="Copy nothing: compare both sides' listings.")
@@ -81,7 +86,7 @@ def import_(connection: Connection, output: Output, **rest: Any) -> None:
         **{
             name: rest[name]
             for name in (
-                "parallel", "dry_run", "skip_broken", "merge", "verify", "content", "verbose",
+                "parallel", "dry_run", "skip_broken", "merge", "public", "verify", "content", "verbose",
                 "quiet",
             )
         },

@@ -3,7 +3,7 @@
 Rule: a table says what S3 keeps for a bucket and in which order it is put: what could refuse or change
 writes comes after all versions, what is public last. What the destination refuses is reported with its
 reason; nothing is left out without a word. What was put is not put again while the source's stays as it
-was, so that changes made at the destination remain.
+was, so that changes made at the destination remain. Nothing becomes public that --public does not allow.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from holdfast.client.address import Request
 from holdfast.client.asynchronous import AsyncObjectStore
 from holdfast.client.errors import AccessDenied, S3Error
 
+_BLOCK = "publicAccessBlock"
+_PUBLIC = ("policy", "acl")
 _GROUPS = "http://acs.amazonaws.com/groups/"
 _ALL, _KNOWN = f"{_GROUPS}global/AllUsers", f"{_GROUPS}global/AuthenticatedUsers"
 #: canned ACLs by what they grant beside the owner's own rights
@@ -48,7 +50,7 @@ def _has_payer(tree: ElementTree.Element) -> bool:
 
 
 def _has_rule(tree: ElementTree.Element) -> bool:
-    return tree.find("Rule") is not None
+    return bool(xml.text(tree, "Rule/DefaultRetention/Mode"))
 
 
 def _has_entries(tree: ElementTree.Element) -> bool:
@@ -57,16 +59,18 @@ def _has_entries(tree: ElementTree.Element) -> bool:
 
 class Kind(NamedTuple):
     """A document of buckets. `is_said`: whether what the source answers is more than the default.
-    `listed`: there may be several, by id, of which only is said that they are there."""
+    `listed`: there may be several, by id, of which only is said that they are there. `early`: it
+    decides what versions may have with them, so it comes before them."""
 
     name: str
     query: str
     is_said: Callable[[ElementTree.Element], bool] = _has_children
     listed: bool = False
+    early: bool = False
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("object ownership", "ownershipControls"),
+    Kind("object ownership", "ownershipControls", early=True),
     Kind("tags", "tagging"),
     Kind("CORS", "cors"),
     Kind("website", "website"),
@@ -84,20 +88,21 @@ KINDS: tuple[Kind, ...] = (
     Kind("default retention", "object-lock", _has_rule),
     Kind("ACL", "acl"),
     Kind("policy", "policy"),
-    Kind("public access block", "publicAccessBlock"),
+    Kind("public access block", _BLOCK),
 )
 
 
 class Found(NamedTuple):
-    """A document of the source. `problem`: why it can't be put."""
+    """A document of the source: what it said, and what is put. `problem`: why nothing can be."""
 
     kind: Kind
+    said: bytes
     body: bytes
     problem: str = ""
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(self.body).hexdigest()
+        return hashlib.sha256(self.said).hexdigest()
 
 
 async def get(store: AsyncObjectStore, bucket: str, query: str) -> bytes | None:
@@ -118,7 +123,7 @@ async def read_all(store: AsyncObjectStore, bucket: str) -> list[Found]:
         try:
             body = await get(store, bucket, kind.query)
         except AccessDenied as error:
-            found.append(Found(kind, b"", f"the source does not show it: {brief(error)}"))
+            found.append(Found(kind, b"", b"", f"the source does not show it: {brief(error)}"))
             continue
         if (one := found_in(kind, body)) is not None:
             found.append(one)
@@ -130,24 +135,24 @@ def found_in(kind: Kind, body: bytes | None) -> Found | None:
     if body is None:
         return None
     if kind.query == "policy":
-        return Found(kind, body) if body.strip() else None
+        return Found(kind, body, body) if body.strip() else None
     tree = xml.parse(body)
     if kind.query == "acl":
-        return _found_acl(kind, tree)
+        return _found_acl(kind, body, tree)
     if not kind.is_said(tree):
         return None
     if kind.listed:
-        return Found(kind, body, "it is of several parts by name: put them by hand")
-    return Found(kind, body)
+        return Found(kind, body, b"", "it is of several parts by name: put them by hand")
+    return Found(kind, body, body)
 
 
-def _found_acl(kind: Kind, tree: ElementTree.Element) -> Found | None:
+def _found_acl(kind: Kind, body: bytes, tree: ElementTree.Element) -> Found | None:
     canned = canned_acl(tree)
     if canned == "private":
         return None
     if canned is None:
-        return Found(kind, b"", "it names accounts, which are others at the destination")
-    return Found(kind, canned.encode())
+        return Found(kind, body, b"", "it names accounts, which are others at the destination")
+    return Found(kind, body, canned.encode())
 
 
 def canned_acl(tree: ElementTree.Element) -> str | None:
@@ -184,14 +189,27 @@ async def put(store: AsyncObjectStore, bucket: str, found: Found) -> str:
     except S3Error as error:
         if not error.status:
             raise
+        is_blocked = error.code == "AccessDenied" and found.kind.query in _PUBLIC
+        if is_blocked and await get(store, bucket, _BLOCK) is not None:
+            return "it makes the bucket public, which the destination blocks; see --public"
         return f"the destination refuses it: {brief(error)}"
     return ""
+
+
+async def lift_block(store: AsyncObjectStore, bucket: str, found: list[Found]) -> None:
+    """New buckets have a public access block. Where the source's has none, and a document that could
+    make it public, it goes. Raises S3Error."""
+    kinds = {one.kind.query for one in found}
+    if _BLOCK in kinds or kinds.isdisjoint(_PUBLIC):
+        return
+    if await get(store, bucket, _BLOCK) is not None:
+        await store.session.fetch(Request("DELETE", bucket, "", [(_BLOCK, "")]))
 
 
 async def enable_lock(store: AsyncObjectStore, bucket: str) -> str:
     """Object lock for a bucket that is there already. Why it could not be, "" where it was."""
     body = xml.document("ObjectLockConfiguration", xml.element("ObjectLockEnabled", "Enabled"))
-    return await put(store, bucket, Found(Kind("object lock", "object-lock"), body))
+    return await put(store, bucket, Found(Kind("object lock", "object-lock"), body, body))
 
 
 async def bring(
@@ -200,11 +218,13 @@ async def bring(
     """(status, reason): done, same, refused."""
     if journal.documents.get(found.kind.name) == found.digest:
         return "same", ""
-    reason = await put(store, bucket, found)
+    there = None if found.problem else await get(store, bucket, found.kind.query)
+    is_there = there is not None and is_equal(found.kind, found.said, there)
+    reason = "" if is_there else await put(store, bucket, found)
     if reason:
         return "refused", reason
     journal.note(document=found.kind.name, digest=found.digest)
-    return "done", ""
+    return "same" if is_there else "done", ""
 
 
 def is_equal(kind: Kind, one: bytes, other: bytes) -> bool:

@@ -49,6 +49,8 @@ KEYS_AHEAD = 4
 UNCERTAIN_MAX = 5
 UNCERTAIN_WAIT_SECONDS = 0.5
 PASSES_MAX = 8
+#: keys of which a failure is told but once, though each pass meets it
+TOLD_MAX = 10_000
 ANY, NULLS, NUMBERED = "any", "nulls", "numbered"
 
 
@@ -86,6 +88,7 @@ class BucketRun:
         self._mode = ANY
         self._deferred = 0
         self._is_first = True
+        self._told: set[str] = set()
 
     async def run(self, versioning: str, *, is_new: bool) -> None:
         """`versioning`: the source's. Raises Stopped, S3Error, OSError."""
@@ -226,17 +229,9 @@ class BucketRun:
 
         try:
             brought = await self._write(key, version, progress)
-        except Gone:
-            self._meter.finish(item, failed=True)
-            self._pair.note("gone from the source since they were listed")
-            return True
         except Unreadable as failure:
             self._meter.finish(item, failed=True)
-            if not self._settings.skip_broken:
-                self._failed(key, version, f"reading: {brief(failure.error)}", left)
-                return False
-            self._left_out(key, version, failure.error)
-            return True
+            return await self._unreadable(key, version, failure, left)
         except S3Error as error:
             self._meter.finish(item, failed=True)
             if not error.status or isinstance(error, FATAL):
@@ -257,6 +252,28 @@ class BucketRun:
             return await bring_in_parts(self._pair, key, version, progress)
         return await bring_whole(self._pair, key, version, progress)
 
+    async def _unreadable(self, key: str, version: Version, failure: Unreadable, left: int) -> bool:
+        """Whether the next one may follow."""
+        if isinstance(failure, Gone) and not await self._is_listed(key, version):
+            self._pair.note("gone from the source since they were listed")
+            return True
+        if self._settings.skip_broken:
+            self._left_out(key, version, failure.error)
+            return True
+        self._failed(key, version, f"reading: {brief(failure.error)}", left)
+        return False
+
+    async def _is_listed(self, key: str, version: Version) -> bool:
+        """Still."""
+        pair = self._pair
+        try:
+            now = await history_of(pair.source, pair.bucket, key, self._settings.directory)
+        except S3Error as error:
+            raise SourceFailed(error) from error
+        return now is not None and any(
+            found.version_id == version.version_id for found in now.oldest_first()
+        )
+
     def _left_out(self, key: str, version: Version, error: S3Error) -> None:
         self._pair.journal.note(skipped=token_of(key, version), name=key)
         self._tally.left_out += 1
@@ -266,6 +283,10 @@ class BucketRun:
 
     def _failed(self, key: str, version: Version, text: str, left: int) -> None:
         self._tally.failed += left
+        if key in self._told:
+            return  # by an earlier pass
+        if len(self._told) < TOLD_MAX:
+            self._told.add(key)
         self._report.version(self._tally, key, version, error=text)
         waiting = f"; {left - 1:,} newer of it wait" if left > 1 else ""
         name = f" {version.version_id}" if version.version_id else ""

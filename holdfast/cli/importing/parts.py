@@ -110,7 +110,7 @@ class PartByPart:
             return await self._pair.source.open_object(
                 self._pair.bucket,
                 self._key,
-                version_id=self._version.version_id or None,
+                version_id=self._pair.id_of(self._version),
                 range=(first, min(first + self._own_size, self._info.size)),
                 if_match=self._info.etag,
             )
@@ -282,12 +282,13 @@ def _checksum_of(info: ObjectInfo) -> tuple[str, str]:
 async def bring_in_parts(pair: Pair, key: str, version: Version, progress: Progress) -> Brought:
     """Raises Gone, Unreadable, Uncertain, S3Error."""
     try:
-        info = await pair.source.head_object(
-            pair.bucket, key, version_id=version.version_id or None
-        )
-        head = await head_of(pair, key, version, info)
+        info = await pair.source.head_object(pair.bucket, key, version_id=pair.id_of(version))
     except S3Error as error:
         raise unreadable(error) from error
+    try:
+        head = await head_of(pair, key, version, info)
+    except S3Error as error:
+        raise unreadable(error, may_be_gone=False) from error
     current = version._replace(etag=info.etag, size=info.size)
     return await PartByPart(pair, key, current, info, progress).run(head)
 

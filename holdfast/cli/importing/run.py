@@ -51,6 +51,7 @@ class Order:
     dry_run: bool
     skip_broken: bool
     merge: bool
+    public: bool
     verify: bool
     content: bool
     verbose: bool
@@ -188,6 +189,11 @@ class Import:
         self._meter.error(f"{tally.bucket}: {tally.problem}")
 
     async def _verify(self, pair: Pair, tally: Tally) -> None:
+        try:
+            pair.is_plain = not await _versioning_of(pair, tally)
+            pair.reads_acls = await _has_acls(pair)
+        except S3Error as error:
+            raise SourceFailed(error) from error
         verification = Verification(
             pair,
             self._output,
@@ -202,8 +208,10 @@ class Import:
         order = self._order
         try:
             versioning = await _versioning_of(pair, tally)
+            pair.is_plain = not versioning
             has_lock = await _has_lock(pair)
             pair.reads_acls = await _has_acls(pair)
+            found = await documents.read_all(pair.source, pair.bucket)
         except S3Error as error:
             raise SourceFailed(error) from error
         is_new, problem = await prepare(
@@ -220,18 +228,17 @@ class Import:
             pair.journal.path.parent,
             lambda: self._is_stopping,
         )
+        await self._configure(pair, tally, [one for one in found if one.kind.early])
+        if order.public and not order.dry_run:
+            await documents.lift_block(pair.target, pair.bucket, found)
         run = BucketRun(pair, tally, self.report, self._meter, settings)
         await run.run(versioning, is_new=is_new)
-        await self._configure(pair, tally)
+        await self._configure(pair, tally, [one for one in found if not one.kind.early])
+        await _note_uploads(pair)
         if not (order.dry_run or tally.failed):
             await _end_uploads(pair)
 
-    async def _configure(self, pair: Pair, tally: Tally) -> None:
-        try:
-            found = await documents.read_all(pair.source, pair.bucket)
-            await _note_uploads(pair)
-        except S3Error as error:
-            raise SourceFailed(error) from error
+    async def _configure(self, pair: Pair, tally: Tally, found: list[documents.Found]) -> None:
         for one in found:
             if self._order.dry_run:
                 if one.problem:
@@ -285,7 +292,7 @@ async def _note_uploads(pair: Pair) -> None:
             pair.note("unfinished uploads, which stay at the source")
     except S3Error as error:
         if not error.status:
-            raise
+            raise SourceFailed(error) from error
 
 
 async def _end_uploads(pair: Pair) -> None:

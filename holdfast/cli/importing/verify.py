@@ -127,7 +127,13 @@ class Verification:
             except S3Error as error:
                 raise SourceFailed(error) from error
             backwards = Pair(
-                pair.bucket, pair.target, pair.source, pair.journal, pair.room, pair.note
+                pair.bucket,
+                pair.target,
+                pair.source,
+                pair.journal,
+                pair.room,
+                pair.note,
+                reads_acls=pair.reads_acls,
             )
             right = await self._read(backwards, pair.target, key, other)
             for name in sorted(left.keys() | right.keys()):
@@ -139,7 +145,7 @@ class Verification:
         self, pair: Pair, store: AsyncObjectStore, key: str, version: Version
     ) -> dict[str, str]:
         """Headers as they would be written, and the MD5 of the content."""
-        stream = await store.open_object(pair.bucket, key, version_id=version.version_id or None)
+        stream = await store.open_object(pair.bucket, key, version_id=pair.id_of(version))
         try:
             head = await head_of(pair, key, version, stream.info)
             md5 = hashlib.md5(usedforsecurity=False)

@@ -50,6 +50,8 @@ _KEPT_HEADERS = (
     "expires",
     "x-amz-website-redirect-location",
 )
+#: ownership without ACLs; a public access block
+_ACL_REFUSALS = ("AccessControlListNotSupported", "AccessDenied")
 _LOCK = "x-amz-object-lock-"
 Progress = Callable[[int], None]
 
@@ -70,8 +72,8 @@ class SourceFailed(Exception):
         self.error = error
 
 
-class Gone(Exception):
-    """The source has lost the version since it was listed."""
+class Gone(Unreadable):
+    """The source does not find the version that it listed."""
 
 
 class Uncertain(Exception):
@@ -92,10 +94,16 @@ class Pair:
     journal: Journal
     room: Room
     note: Callable[[str], None]
+    #: the source never had versions: there are no ids to ask by
+    is_plain: bool = False
     #: the source says that its versions have ACLs
     reads_acls: bool = False
     #: the destination's ETags are not MD5s, so that each version is noted before it is written
     alters_all: bool = False
+
+    def id_of(self, version: Version) -> str | None:
+        """By which the source is asked."""
+        return None if self.is_plain else version.version_id or None
 
 
 class Brought(NamedTuple):
@@ -184,7 +192,7 @@ async def head_of(pair: Pair, key: str, version: Version, info: ObjectInfo) -> H
     if info.storage_class != "STANDARD":
         headers["x-amz-storage-class"] = info.storage_class
     if info.tag_count:
-        tags = await pair.source.get_tags(pair.bucket, key, version_id=version.version_id or None)
+        tags = await pair.source.get_tags(pair.bucket, key, version_id=pair.id_of(version))
         headers["x-amz-tagging"] = tag_header(tags)
     _lock(said, head)
     if said.get("x-amz-server-side-encryption") or _is_customers(said):
@@ -213,8 +221,8 @@ def _lock(said: Mapping[str, str], head: Head) -> None:
 
 async def _acl(pair: Pair, key: str, version: Version, head: Head) -> None:
     query = [("acl", "")]
-    if version.version_id:
-        query.append(("versionId", version.version_id))
+    if version_id := pair.id_of(version):
+        query.append(("versionId", version_id))
     reply = await pair.source.session.fetch(Request("GET", pair.bucket, key, query))
     canned = canned_acl(xml.parse(reply.body))
     if canned is None:
@@ -258,9 +266,9 @@ def adapt(head: Head, error: S3Error) -> bool:
         kind = head.headers.pop("x-amz-storage-class")
         head.left_out.append(f"storage class {kind}")
         return True
-    if error.code == "AccessControlListNotSupported" and "x-amz-acl" in head.headers:
+    if error.code in _ACL_REFUSALS and "x-amz-acl" in head.headers:
         kind = head.headers.pop("x-amz-acl")
-        head.left_out.append(f"ACL {kind}")
+        head.left_out.append(f"ACL {kind}, which the destination does not allow")
         return True
     return False
 
@@ -297,16 +305,16 @@ async def open_version(
     """Raises Gone, Unreadable."""
     try:
         return await pair.source.open_object(
-            pair.bucket, key, version_id=version.version_id or None, part_number=part_number
+            pair.bucket, key, version_id=pair.id_of(version), part_number=part_number
         )
     except S3Error as error:
         raise unreadable(error) from error
 
 
-def unreadable(error: S3Error) -> Exception:
+def unreadable(error: S3Error, *, may_be_gone: bool = True) -> Exception:
     """What an error of the source is, as one to raise."""
-    if error.status == 404:
-        return Gone()
+    if error.status == 404 and may_be_gone:
+        return Gone(error)
     is_final = isinstance(error, (ConnectionFailed, *FATAL))
     return SourceFailed(error) if is_final else Unreadable(error)
 
@@ -319,7 +327,7 @@ async def bring_whole(pair: Pair, key: str, version: Version, progress: Progress
         try:
             head = await head_of(pair, key, version, info)
         except S3Error as error:
-            raise unreadable(error) from error
+            raise unreadable(error, may_be_gone=False) from error
         async with pair.room.take(size) as view:
             try:
                 await fill(stream, view)
