@@ -27,8 +27,7 @@ def fill(endpoint: Endpoint, marks: str, objects: Objects, say: Say) -> int:
 
     Raises EndpointError.
     """
-    marker = f"/{marks}/filled/{objects.bucket}/{objects.name}{objects.size}-{objects.count}"
-    if endpoint.call("HEAD", marker)[0] == 200:
+    if is_filled(endpoint, marks, objects):
         return 0
     say(
         f"{endpoint.name}: putting {objects.count:,} objects of {objects.size} bytes "
@@ -36,8 +35,16 @@ def fill(endpoint: Endpoint, marks: str, objects: Objects, say: Say) -> int:
     )
     put_all(endpoint, objects, say)
     check_last(endpoint, objects)
-    endpoint.expect("PUT", marker)
+    endpoint.expect("PUT", _marker(marks, objects))
     return objects.count * objects.size
+
+
+def is_filled(endpoint: Endpoint, marks: str, objects: Objects) -> bool:
+    return endpoint.call("HEAD", _marker(marks, objects))[0] == 200
+
+
+def _marker(marks: str, objects: Objects) -> str:
+    return f"/{marks}/filled/{objects.bucket}/{objects.name}{objects.size}-{objects.count}"
 
 
 def put_all(endpoint: Endpoint, objects: Objects, say: Say) -> None:

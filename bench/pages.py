@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.endpoint import Endpoint, EndpointError
-from bench.fill import Say, fill
+from bench.fill import Say, fill, is_filled
 from bench.load import Expectation, Request
 from bench.requests import Objects, folder_key
 from bench.sign import canonical_query
@@ -91,6 +91,9 @@ def fill_bucket(
     endpoint: Endpoint, marks: str, objects: Objects, say: Say, *, versioned: bool
 ) -> int:
     """Make the bucket and put its keys unless they are there; the bytes put. Raises EndpointError."""
+    if versioned and not is_filled(endpoint, marks, objects):
+        # what a fill that was interrupted left would come on top
+        endpoint.remove_bucket(objects.bucket, versions=True)
     endpoint.make_bucket(objects.bucket)
     if versioned:
         endpoint.expect("PUT", f"/{objects.bucket}", "versioning=", _VERSIONING)

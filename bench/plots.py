@@ -204,10 +204,23 @@ def _place(number: int, height: int) -> tuple[float, float]:
 @click.command()
 @click.argument("figures", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-def main(figures: Path, directory: Path) -> None:
+@click.option("--only", metavar="NAMES", help="Comma-separated: put-4k,get-4k@32.  [default: all]")
+def main(figures: Path, directory: Path, only: str | None) -> None:
     """Draw the pictures of FIGURES, a file that --json wrote, into DIRECTORY."""
-    for path in write(json.loads(figures.read_text()), directory):
+    found = json.loads(figures.read_text())
+    if only:
+        names = only.split(",")
+        found["runs"] = [run for run in found["runs"] if _is_named(run["workload"], names)]
+        if not found["runs"]:
+            raise click.BadParameter(f"no run of {only} in {figures}", param_hint="--only")
+    for path in write(found, directory):
         click.echo(path)
+
+
+def _is_named(title: str, names: list[str]) -> bool:
+    """Whether one of the names, with or without @CONNECTIONS, is that of the workload."""
+    label, _, connections = title.partition(", ")
+    return label in names or f"{label}@{connections.split()[0]}" in names
 
 
 if __name__ == "__main__":

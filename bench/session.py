@@ -42,6 +42,7 @@ class Teller:
                 TimeRemainingColumn(),
                 console=console,
                 transient=True,
+                auto_refresh=False,  # a thread that draws would cost the load generator its time
             )
             self._task = self._bar.add_task("preparing", total=steps)
 
@@ -66,11 +67,11 @@ class Teller:
 
     def begin(self, what: str) -> None:
         if self._bar:
-            self._bar.update(self._task, description=what)
+            self._bar.update(self._task, description=what, refresh=True)
 
     def done(self, steps: int) -> None:
         if self._bar:
-            self._bar.advance(self._task, steps)
+            self._bar.update(self._task, advance=steps, refresh=True)
 
 
 class Session:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.pages import Listing, deep_key
+from bench.endpoint import parse_endpoint
+from bench.pages import Listing, deep_key, fill_bucket
 from bench.plan import LISTINGS, SUITES, parse_workload
+from holdfast.testing.server import Server
 
 
 @pytest.mark.parametrize("suite", sorted(SUITES))
@@ -37,6 +39,19 @@ def test_pages_are_full_and_of_keys_that_are_there(kind: str, keys: int) -> None
     else:
         assert row.names == found[: int(pairs.get("max-keys", 1000))]
         assert len(row.names) == (100 if kind == "deep" else min(1000, keys))
+
+
+def test_what_an_interrupted_fill_left_does_not_come_on_top() -> None:
+    listing = Listing("versions", 100, "pages")
+    with Server() as server:
+        text = f"hf={server.endpoint},{server.access_key},{server.secret_key}"
+        endpoint = parse_endpoint(text, server.region, allow_remote=False)
+        endpoint.make_bucket("pages")
+        for _ in range(2):
+            fill_bucket(endpoint, "pages", listing.objects(), lambda _: None, versioned=True)
+            listing.row().check(endpoint)
+            endpoint.remove_bucket("pages")  # the marks: nobody knows that it was filled
+            endpoint.make_bucket("pages")
 
 
 def test_deep_keys_are_deep() -> None:
