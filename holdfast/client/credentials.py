@@ -121,7 +121,8 @@ def _endpoint(settings: Mapping[str, str], env: Mapping[str, str], profile_first
     if env.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return ""
     from_environment = (
-        env.get("HOLDFAST_ENDPOINT_URL")
+        env.get("HOLDFAST_ENDPOINT")  # the command line's name for it
+        or env.get("HOLDFAST_ENDPOINT_URL")
         or env.get("AWS_ENDPOINT_URL_S3")
         or env.get("AWS_ENDPOINT_URL")
         or ""

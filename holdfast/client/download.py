@@ -9,11 +9,12 @@ which stretches are whole; when going on, these are read again for the checksum.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from holdfast.client import checksums
 from holdfast.client.backend import INLINE_BYTES_MAX
@@ -31,6 +32,9 @@ from holdfast.client.reading import (
 from holdfast.client.session import Session
 
 STATE_BYTES_MAX = 1024 * 1024
+#: of a file's name: on all file systems in use 255, less what the state's name has more
+NAME_BYTES_MAX = 255 - len(".json.new")
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 async def download(
@@ -83,9 +87,9 @@ async def _save_small(
             progress.advance(received)
         else:
             buffer = memoryview(bytearray(CHUNK_BYTES))
-            with fresh.open("xb", buffering=0) as file:
+            with contextlib.closing(_File(fresh, os.O_EXCL)) as file:
                 while filled := await fill(stream, buffer):
-                    await session.backend.call(_write_all, file, buffer[:filled])
+                    await session.backend.call(file.write, buffer[:filled], received)
                     received += filled
                     progress.advance(filled)
         await stream.finish()
@@ -98,17 +102,75 @@ async def _save_small(
 
 
 def _fresh_name(path: Path) -> Path:
-    return path.with_name(f".{path.name[:200]}.{os.urandom(6).hex()}.part")
+    tail = f".{os.urandom(6).hex()}.part"
+    return path.with_name(f".{_cut(path.name, NAME_BYTES_MAX - 1 - len(tail))}{tail}")
+
+
+def _part_name(path: Path) -> Path:
+    """NAME.part, the same each time; of a name too long for that, its beginning and a digest."""
+    name, room = path.name, NAME_BYTES_MAX - len(".part")
+    if len(os.fsencode(name)) > room:
+        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+        name = f"{_cut(name, room - 17)}-{digest}"
+    return path.with_name(f"{name}.part")
+
+
+def _cut(name: str, bytes_max: int) -> str:
+    return os.fsencode(name)[:bytes_max].decode(errors="ignore")
 
 
 def _write_file(path: Path, data: bytes) -> None:
-    with path.open("xb", buffering=0) as file:
-        _write_all(file, memoryview(data))
+    with contextlib.closing(_File(path, os.O_EXCL)) as file:
+        file.write(memoryview(data), 0)
 
 
-def _write_all(file: Any, data: memoryview) -> None:
-    while data:
-        data = data[file.write(data) :]
+class _File:
+    """A file that threads read and write by offset. One that still does when a cancelled transfer
+    closes it, keeps the descriptor for as long: it never becomes another file's under its hands."""
+
+    def __init__(self, path: Path, flags: int = 0) -> None:
+        self.fd = os.open(path, _FLAGS | flags, 0o666)
+        self._lock = threading.Lock()
+        self._users = 1  # the owner
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[int]:
+        with self._lock:
+            if not self._users:
+                raise ValueError("the file is closed")
+            self._users += 1
+        try:
+            yield self.fd
+        finally:
+            self.close()
+
+    def write(self, data: memoryview, offset: int) -> None:
+        with self._held() as fd:
+            while data:
+                if hasattr(os, "pwrite"):
+                    count = os.pwrite(fd, data, offset)
+                else:
+                    with self._lock:
+                        os.lseek(fd, offset, os.SEEK_SET)
+                        count = os.write(fd, data)
+                data, offset = data[count:], offset + count
+
+    def read(self, view: memoryview, offset: int) -> int:
+        with self._held() as fd:
+            if hasattr(os, "preadv"):
+                return os.preadv(fd, [view], offset)
+            with self._lock:
+                os.lseek(fd, offset, os.SEEK_SET)
+                data = os.read(fd, len(view))
+            view[: len(data)] = data
+            return len(data)
+
+    def close(self) -> None:
+        """By the owner once, and by each user: the last one closes."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                os.close(self.fd)
 
 
 async def fill(stream: ObjectStream, buffer: memoryview) -> int:
@@ -128,7 +190,7 @@ class _Partial:
     def __init__(self, path: Path, info: ObjectInfo, part_size: int, *, resume: bool) -> None:
         """Raises InvalidRequest when another process is writing it."""
         self.resume = resume
-        self.path = path.with_name(f"{path.name}.part") if resume else _fresh_name(path)
+        self.path = _part_name(path) if resume else _fresh_name(path)
         self._state_path = self.path.with_name(f"{self.path.name}.json")
         self.part_size = part_size
         self.size = info.size
@@ -139,17 +201,16 @@ class _Partial:
             "version_id": info.version_id,
             "size": info.size,
         }
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-        self.fd = os.open(self.path, flags if resume else flags | os.O_EXCL, 0o666)
+        self.file = _File(self.path, 0 if resume else os.O_EXCL)
         self._lock = threading.Lock()
         try:
             self._claim()
             self.done = self._known() if resume else set()
             if not self.done:
-                os.ftruncate(self.fd, 0)
-            os.ftruncate(self.fd, self.size)
+                os.ftruncate(self.file.fd, 0)
+            os.ftruncate(self.file.fd, self.size)
         except BaseException:
-            os.close(self.fd)
+            self.file.close()
             raise
 
     def _claim(self) -> None:
@@ -158,7 +219,7 @@ class _Partial:
         except ImportError:
             return
         try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InvalidRequest(
                 message=f"{self.path} is being written by another process"
@@ -173,7 +234,7 @@ class _Partial:
         except (OSError, ValueError, KeyError, TypeError):
             return set()
         same = all(state.get(name) == value for name, value in self._identity.items())
-        if not same or size < 1 or os.fstat(self.fd).st_size != self.size:
+        if not same or size < 1 or os.fstat(self.file.fd).st_size != self.size:
             return set()
         self.part_size = size
         return {number for number in done if 0 <= number * size < self.size}
@@ -188,31 +249,13 @@ class _Partial:
             fresh.write_text(json.dumps(state))
             fresh.replace(self._state_path)
 
-    def write(self, data: memoryview, offset: int) -> None:
-        while data:
-            if hasattr(os, "pwrite"):
-                count = os.pwrite(self.fd, data, offset)
-            else:
-                with self._lock:
-                    os.lseek(self.fd, offset, os.SEEK_SET)
-                    count = os.write(self.fd, data)
-            data, offset = data[count:], offset + count
-
-    def read(self, view: memoryview, offset: int) -> int:
-        with self._lock:
-            os.lseek(self.fd, offset, os.SEEK_SET)
-            data = os.read(self.fd, len(view))
-        view[: len(data)] = data
-        return len(data)
-
     def finish(self, path: Path) -> None:
-        os.close(self.fd)
+        self.file.close()
         self.path.replace(path)
         self._state_path.unlink(missing_ok=True)
 
     def give_up(self, *, keep: bool) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self.fd)
+        self.file.close()
         if not (keep and self.resume):
             self.path.unlink(missing_ok=True)
             self._state_path.unlink(missing_ok=True)
@@ -277,7 +320,7 @@ class _Ranges:
         buffer = memoryview(bytearray(CHUNK_BYTES))
         at = first
         while at < end and state is not None:
-            count = self._partial.read(buffer[: min(CHUNK_BYTES, end - at)], at)
+            count = self._partial.file.read(buffer[: min(CHUNK_BYTES, end - at)], at)
             if not count:
                 raise InvalidRequest(message=f"{self._partial.path} became shorter")
             state.update(buffer[:count])
@@ -303,7 +346,7 @@ class _Ranges:
                 piece = buffer[:count]
                 if state is not None:
                     state.update(piece)
-                await self._session.backend.call(self._partial.write, piece, at)
+                await self._session.backend.call(self._partial.file.write, piece, at)
                 at += count
                 self._progress.advance(count)
         except BaseException:

@@ -68,6 +68,7 @@ def test_which_source_wins(home: dict[str, str]) -> None:
     assert resolve(environ=env) == Identity("http://e.test", "r", Credentials("a", "b", "c"))
     env["AWS_ENDPOINT_URL_S3"] = "http://s3-only.test"
     assert resolve(environ=env).endpoint == "http://s3-only.test"
+    assert resolve(environ=env | {"HOLDFAST_ENDPOINT": "http://h.test"}).endpoint == "http://h.test"
     named = resolve(profile="work", environ=env)
     assert (named.endpoint, named.region) == ("http://s3.test:9000", "eu-north-1")
     assert named.credentials == Credentials("work-key", "s", "t")

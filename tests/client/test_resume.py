@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -219,3 +220,76 @@ def test_a_server_killed_in_the_middle(serve_process: ServeFactory, tmp_path: Pa
         assert result.verified == "CRC64NVME"
         assert target.read_bytes() == data
     assert serving.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_names_as_long_as_can_be(
+    connected: Connect, bucket: str, data: bytes, tmp_path: Path, resume: bool
+) -> None:
+    store = connected()
+    for body, name in ((data, "ä" * 127 + "x"), (b"small", "x" + "ä" * 127)):
+        assert len(os.fsencode(name)) == 255
+        store.put_object(bucket, "k", body)
+        store.download(bucket, "k", tmp_path / name, resume=resume)
+        assert (tmp_path / name).read_bytes() == body
+        assert len(list(tmp_path.iterdir())) == 1
+        (tmp_path / name).unlink()
+
+
+def test_a_long_name_goes_on(connected: Connect, bucket: str, data: bytes, tmp_path: Path) -> None:
+    target = tmp_path / ("n" * 255)
+    one = connected(transfer=ONE_AT_ONCE)
+    one.put_object(bucket, "k", data)
+    with pytest.raises(Broken):
+        one.download(bucket, "k", target, resume=True, progress=_break_after(3 * PART))
+    assert one.download(bucket, "k", target, resume=True).received < 2 * PART + MIB
+    assert target.read_bytes() == data
+
+
+def test_what_a_thread_writes_stays_its_file(
+    server: Server, data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download is cancelled while a thread writes: its descriptor is not another file's meanwhile."""
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    written: list[int] = []
+    pwrite = os.pwrite
+
+    def slow(fd: int, piece: memoryview, offset: int) -> int:
+        begun.set()
+        go_on.wait(20)
+        written.append(fd)
+        try:
+            return pwrite(fd, piece, offset)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    other = tmp_path / "other"
+
+    async def main() -> None:
+        async with ObjectStore.connect_async(**_keys(server), transfer=ONE_AT_ONCE) as store:
+            await store.create_bucket("cancelled")
+            await store.put_object("cancelled", "k", data)
+            task = asyncio.ensure_future(store.download("cancelled", "k", tmp_path / "k"))
+            await asyncio.to_thread(begun.wait, 20)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            with other.open("wb") as file:
+                go_on.set()
+                await asyncio.to_thread(ended.wait, 20)
+                assert file.fileno() not in written
+
+    asyncio.run(main())
+    assert other.read_bytes() == b""
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(written[0])
+
+
+def _keys(server: Server) -> dict[str, Any]:
+    return {
+        "url": server.endpoint,
+        "access_key": server.access_key,
+        "secret_key": server.secret_key,
+    }
