@@ -67,7 +67,9 @@ _EPILOG = f"""\b
 Workloads: OP-SIZE[-VARIANT][@CONNECTIONS], SIZE as 1, 4k, 1m, 1g
 {FORMS}
 Objects of 64m and more go whole, each over a connection of its own (MiB/s), as do multipart
-uploads; of the others as many as there is time for (requests/s).
+uploads; of the others as many as there is time for (requests/s). What puts of 1m and more left is
+deleted after each run; --suite full moves some 30 GiB through each server, so let it remove
+content soon (Holdfast: --gc-grace-seconds 60).
 
 \b
 Examples

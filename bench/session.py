@@ -178,6 +178,7 @@ class Session:
         meter = Meter(self._pids.get(endpoint.name), self._probe_dir)
         outcome = self._runner.run(endpoint, workload, meter.start)
         cost = meter.stop(stores=workload.stores)
+        self._runner.tidy(endpoint)
         if cost.pss_bytes:
             self._report.pss_bytes.setdefault(endpoint.name, []).append(cost.pss_bytes)
         stored = self._stored(workload, outcome)

@@ -42,7 +42,9 @@ _RATE_FIRST = 20_000
 _RATE_MARGIN = 2.0
 _REQUESTS_MAX = 1_000_000
 #: of what one run puts: with the repeats of some endpoints it must fit on a disk
-_RUN_BYTES_MAX = 2 * 1024**3
+_RUN_BYTES_MAX = 1024**3
+#: objects of this size and more are deleted after the run
+_TIDY_BYTES_MIN = 1024**2
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
 
@@ -87,6 +89,7 @@ class Runner:
     buckets: dict[str, bool] = field(default_factory=dict)
     _rates: dict[tuple[str, Workload], float] = field(default_factory=dict)
     _contents: dict[int, Content] = field(default_factory=dict)
+    _leftover: list[str] = field(default_factory=list)
 
     def close(self) -> None:
         for content in self._contents.values():
@@ -134,6 +137,12 @@ class Runner:
             self._count_put(endpoint, self.stored(workload, outcome))
         return outcome
 
+    def tidy(self, endpoint: Endpoint) -> None:
+        """Delete the large objects of the last run: what the next one puts must find room."""
+        paths, self._leftover = self._leftover, []
+        for path in paths:
+            endpoint.call("DELETE", path)
+
     @staticmethod
     def stored(workload: Workload, outcome: Outcome) -> int:
         """Bytes of content that a run of puts stored."""
@@ -153,9 +162,7 @@ class Runner:
             jobs = self._streams(endpoint, workload)
             os.sync()  # what the run before left dirty is not to be written back during this one
             begun()
-            outcome = side_by_side(jobs)
-            self._forget_streams(endpoint, workload)
-            return outcome
+            return side_by_side(jobs)
         play = self._play(endpoint, workload)
         os.sync()
         if workload.variant == "cold":
@@ -186,6 +193,8 @@ class Runner:
         once = variant == "cold"
         if op == "put":
             objects = self._new(workload, "put", self._count(endpoint, workload))
+            if size >= _TIDY_BYTES_MIN:
+                self._leftover = [objects.path(number) for number in range(objects.count)]
             return _Play(list(signed_puts(endpoint, objects, variant)), Expectation(), once=True)
         if op == "delete":
             count = min(self._count(endpoint, workload), self.settings.objects)
@@ -248,25 +257,14 @@ class Runner:
         """What `connections` threads do; for a multipart upload one, which has threads of its own."""
         bucket, signer = self.settings.bucket, endpoint.signer()
         if workload.op == "multipart":
+            self._leftover = [f"/{multipart.BUCKET}/{multipart.WHOLE}"]
             return [partial(_upload_parts, endpoint, workload)]
         if workload.op == "get":
             head = signer.head("GET", f"/{bucket}/stream/{workload.label}")
             return [partial(download, endpoint.address, head, workload.size)] * workload.connections
-        return [
-            self._upload(endpoint, self._stream_path(number), workload)[0]
-            for number in range(workload.connections)
-        ]
-
-    def _stream_path(self, number: int) -> str:
-        return f"/{self.settings.bucket}/put/stream-{number}"
-
-    def _forget_streams(self, endpoint: Endpoint, workload: Workload) -> None:
-        """They are many GiB: what the next run puts must find room."""
-        if workload.op == "put":
-            for number in range(workload.connections):
-                endpoint.call("DELETE", self._stream_path(number))
-        elif workload.op == "multipart":
-            endpoint.call("DELETE", f"/{multipart.BUCKET}/{multipart.WHOLE}")
+        paths = [f"/{bucket}/put/stream-{number}" for number in range(workload.connections)]
+        self._leftover = paths
+        return [self._upload(endpoint, path, workload)[0] for path in paths]
 
     def _upload(
         self, endpoint: Endpoint, path: str, workload: Workload

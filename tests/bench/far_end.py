@@ -103,6 +103,9 @@ class TinyStore:
         if method == "PUT":
             objects[key] = body
             return response(200)
+        if method == "DELETE":
+            objects.pop(key, None)
+            return b"HTTP/1.1 204 No Content\r\n\r\n"
         if key not in objects:
             return response(404)
         full = response(200, objects[key])

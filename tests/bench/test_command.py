@@ -94,6 +94,15 @@ def test_every_kind_of_request_is_what_a_server_takes(tmp_path: Path) -> None:
         assert "list-deep-200, 1 connection" in titles
 
 
+def test_large_objects_go_after_each_run(tmp_path: Path) -> None:
+    store = TinyStore()
+    result, figures = measure(store, tmp_path, "--workload", "put-1m@2,put-4k@1")
+    assert figures["valid"], result.output
+    left = [key for key in store.buckets["holdfast-bench"] if key.startswith("put/")]
+    assert left
+    assert not any("stream" in key for key in left)
+
+
 def test_what_is_interrupted_is_printed(tmp_path: Path) -> None:
     store, requests = TinyStore(), 0
 

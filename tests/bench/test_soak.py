@@ -33,14 +33,11 @@ def soaked(answer: Answer, seconds: float = 0.4) -> Tally:
 
 
 class Store(TinyStore):
-    """With listings by prefix, and deletes."""
+    """With listings by prefix."""
 
     def __call__(self, method: str, target: str, body: bytes) -> bytes:
         parts = urlsplit(target)
-        bucket, _, key = parts.path.lstrip("/").partition("/")
-        if method == "DELETE":
-            self.buckets[bucket].pop(key, None)
-            return b"HTTP/1.1 204 No Content\r\n\r\n"
+        bucket = parts.path.lstrip("/")
         if parts.query:
             prefix = parts.query.rpartition("prefix=")[2].replace("%2F", "/")
             keys = [key for key in sorted(self.buckets[bucket]) if key.startswith(prefix)]
