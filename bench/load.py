@@ -371,7 +371,6 @@ def run_load(
     sockets: list[socket.socket] = []
     run: _Run | None = None
     allow_files(connections)
-    gc.collect()
     gc.disable()  # a collection would walk over all the signed requests
     try:
         for _ in range(connections):

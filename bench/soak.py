@@ -319,7 +319,7 @@ def _line(sample: Sample) -> str:
 
 
 @click.command(context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]})
-@click.option("--minutes", type=click.FloatRange(0.05, 24 * 60), default=20.0, show_default=True)
+@click.option("--minutes", type=click.FloatRange(0.01, 24 * 60), default=20.0, show_default=True)
 @click.option("--endpoint", "text", metavar="NAME=http://HOST:PORT,ACCESS,SECRET",
               help="A server that runs. Without it one is started for the soak.")  # fmt: skip
 @click.option("--disk", type=click.Path(exists=True, file_okay=False, path_type=Path),

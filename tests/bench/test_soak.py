@@ -118,13 +118,13 @@ def test_uploads_are_verified(whole: bool) -> None:
         uploads = SlowUploads(
             endpoint, "bucket", ledger, count=3, size=65536, bytes_per_second=1_000_000
         )
-        timer = threading.Timer(1.0, stop.set)
+        timer = threading.Timer(0.6, stop.set)
         timer.start()
         uploads.run(stop)
         timer.join()
     tally = ledger.take()
     assert bool(tally.errors) is not whole, tally.errors
-    assert (len(tally.latencies.get("upload", ())) > 3) is whole
+    assert (len(tally.latencies.get("upload", ())) > 0) is whole
     if not whole:
         assert "upload: another ETag than that of what was sent" in tally.errors
 
@@ -163,7 +163,7 @@ def test_the_picture_shows_every_line() -> None:
 
 def test_a_short_soak_of_a_server_of_its_own(tmp_path: Path) -> None:
     file, drawn = tmp_path / "soak.json", tmp_path / "soak.svg"
-    arguments = ["--minutes", "0.05", "--dir", str(tmp_path), "--connections", "40"]
+    arguments = ["--minutes", "0.04", "--dir", str(tmp_path), "--connections", "40"]
     arguments += ["--uploads", "4", "--upload-mib", "10", "--active", "8", "--tolerance", "10"]
     result = CliRunner().invoke(main, [*arguments, "--json", str(file), "--svg", str(drawn)])
     assert "ok     no error" in result.output

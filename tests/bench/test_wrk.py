@@ -62,14 +62,13 @@ def test_requests_are_played_in_order_and_whole() -> None:
     [
         (response(503), "status above 399"),
         (response(200, b"x" * 100), "answers of"),
-        (None, "socket read"),
     ],
 )
-def test_wrong_answers_are_found(raw: bytes | None, error: str) -> None:
+def test_wrong_answers_are_found(raw: bytes, error: str) -> None:
     numbers = itertools.count()
     right = response(200, b"x" * 4096)
     # wrk sees one bad status; a short body only where there are many
-    every = 2 if raw and b" 200 " in raw else 50
+    every = 2 if b" 200 " in raw else 50
     outcome = play(lambda *_: raw if next(numbers) % every == 0 else right, "get-4k", 50)
     assert any(error in text for text in outcome.errors), outcome.errors
 
