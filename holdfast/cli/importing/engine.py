@@ -184,6 +184,8 @@ class BucketRun:
     async def _bring_versions(self, job: _Key, *, is_again: bool) -> None:
         """`is_again`: an answer was lost, so what was being written may be there."""
         key, journal = job.key, self._pair.journal
+        if journal.skipped and self._is_first and not is_again:
+            self._tally.left_out += journal.count_skipped(key, job.source)
         is_same = journal.comparer(key)
         begin, tail = standing(journal.wanted(key, job.source), job.target, is_same)
         for index, version in enumerate(journal.wanted(key, job.source)):
@@ -191,7 +193,7 @@ class BucketRun:
                 self._is_there(job, index, version, is_again=is_again)
                 continue
             left = job.source.count - index
-            if tail is not None and version.modified <= tail.modified:
+            if tail is not None and self._is_foreign(key, tail, version):
                 self._failed(key, version, _conflict(version), left)
                 return
             tail = None
@@ -201,6 +203,13 @@ class BucketRun:
             job.reached = index
             if self._settings.is_stopping() or not await self._bring_one(key, version, left):
                 return
+
+    def _is_foreign(self, key: str, tail: Version, version: Version) -> bool:
+        """Whether the destination's newest version is somebody's that was not meant to be covered. By
+        time; by the journal where clocks differ, or an object was overwritten in the same second."""
+        if version.modified > tail.modified:
+            return False
+        return not self._pair.journal.has_written(key, tail)
 
     def _is_there(self, job: _Key, index: int, version: Version, *, is_again: bool) -> None:
         if is_again and index >= job.reached:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.cli.failure import Failure
-from holdfast.cli.importing.history import History, Version
+from holdfast.cli.importing.history import NULL, History, Version
 
 try:
     import fcntl
@@ -62,6 +62,10 @@ def token_of(key: str, version: Version) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
+def _written_token(key: str, target_id: str, etag: str) -> int:
+    return token_of(key, Version("" if target_id == NULL else target_id, False, 0, etag, 0.0))
+
+
 class Journal:
     """Of one bucket. Raises OSError."""
 
@@ -76,6 +80,8 @@ class Journal:
         self.documents: dict[str, str] = {}
         #: this import made the bucket, or was told to import into it
         self.is_begun = False
+        #: what was written, read from the file when it is first asked for
+        self._written: Tokens | None = None
         self._load()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._dirty = False
@@ -136,12 +142,31 @@ class Journal:
             "source_modified": version.modified,
         }
         self._write(json.dumps(record).encode() + b"\n")
+        if self._written is not None:
+            self._written.add(_written_token(key, target_id, etag))
+
+    def has_written(self, key: str, version: Version) -> bool:
+        """Whether a version of the destination is one of this import's."""
+        if self._written is None:
+            self._written = Tokens()
+            with self.path.open("rb") as file:
+                for line in file:
+                    if line.startswith(_VERSION_LINE) and line.endswith(b"}\n"):
+                        record = json.loads(line)
+                        token = _written_token(
+                            record["key"], record["target_version"], record["etag"]
+                        )
+                        self._written.add(token)
+        return _written_token(key, version.version_id, version.etag) in self._written
 
     def wanted(self, key: str, history: History) -> Iterator[Version]:
         """A key's versions, oldest first, without those that were left out."""
         if not self.skipped:
             return history.oldest_first()
         return (v for v in history.oldest_first() if token_of(key, v) not in self.skipped)
+
+    def count_skipped(self, key: str, history: History) -> int:
+        return sum(token_of(key, v) in self.skipped for v in history.oldest_first())
 
     def comparer(self, key: str) -> Callable[[Version, Version], bool]:
         """Whether a version of the destination is what became of one of the source's."""

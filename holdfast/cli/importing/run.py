@@ -28,7 +28,7 @@ from holdfast.cli.objects.output import Output, say
 from holdfast.cli.objects.places import Filters, has_pattern, matcher
 from holdfast.client import xml
 from holdfast.client.asynchronous import AsyncObjectStore
-from holdfast.client.errors import ConnectionFailed, NoSuchBucket, S3Error
+from holdfast.client.errors import AccessDenied, ConnectionFailed, NoSuchBucket, S3Error
 from holdfast.client.upload import abort
 
 SYNC_SECONDS = 1.0
@@ -72,6 +72,8 @@ class Import:
         """Raises Failure, KeyboardInterrupt."""
         import uvloop
 
+        for connection in (self._order.source, self._order.target):
+            _check(connection)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             try:
                 runner.run(self._run())
@@ -123,19 +125,19 @@ class Import:
             buckets = await self._chosen(source)
         except S3Error as error:
             raise Failure(explain(error, self._order.source)) from None
-        with self._meter:
-            counting = None
-            if self._meter.is_drawn and not self._order.verify:
-                counting = asyncio.ensure_future(self._meter.count(source, buckets))
-            try:
+        counting = None
+        try:
+            with self._meter:
+                if self._meter.is_drawn and not self._order.verify:
+                    counting = asyncio.ensure_future(self._meter.count(source, buckets))
                 for bucket in buckets:
                     await self._one(bucket, source, target, state)
-            finally:
-                if counting is not None:
-                    counting.cancel()
-                    await asyncio.gather(counting, return_exceptions=True)
-                if not self._order.verify:
-                    self.report.end(state.directory)
+        finally:
+            if counting is not None:
+                counting.cancel()
+                await asyncio.gather(counting, return_exceptions=True)
+            if not self._order.verify:
+                self.report.end(state.directory)
 
     async def _chosen(self, source: AsyncObjectStore) -> list[str]:
         """Raises Failure, S3Error."""
@@ -254,6 +256,19 @@ class Import:
                 tally.refused.append((one.kind.name, reason))
             elif status == "done":
                 tally.documents.append(one.kind.name)
+
+
+def _check(connection: Connection) -> None:
+    """Is there a server, does it know the keys? With few attempts: who waits wants to know soon.
+    Raises Failure."""
+    with connection.store() as store:
+        try:
+            next(iter(store.list_buckets()), None)
+        except AccessDenied as error:
+            if error.code != "AccessDenied":  # who may not list buckets may name them
+                raise Failure(explain(error, connection)) from None
+        except S3Error as error:
+            raise Failure(explain(error, connection)) from None
 
 
 async def _versioning_of(pair: Pair, tally: Tally) -> str:
