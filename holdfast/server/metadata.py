@@ -30,6 +30,8 @@ DATABASE = "holdfast.db"
 SOCKET = "commit.sock"
 #: sun_path, less its NUL
 SOCKET_PATH_BYTES_MAX = 107
+#: small content that each worker keeps in memory for the next read
+RECENT_BYTES_MAX = 32 << 20
 #: a long WAL is recovered first
 COMMITTER_START_SECONDS_MAX = 60.0
 COMMITTER_POLL_SECONDS = 0.002
@@ -136,7 +138,12 @@ class Metadata:
             if time.monotonic() > deadline:
                 raise MetaUnavailable("the committer has not opened the database")
             await asyncio.sleep(COMMITTER_POLL_SECONDS)
-        store = SqliteMetaStore(self._path, self._socket_path, self._counters)
+        store = SqliteMetaStore(
+            self._path,
+            self._socket_path,
+            self._counters,
+            recent_bytes_max=RECENT_BYTES_MAX,
+        )
         store.start()
         # forgets nothing, changes nothing, syncs nothing, but is answered by the committer
         return WorkerStore(store, lambda: store.submit(ForgetBlobs([])), store.close)

@@ -40,3 +40,14 @@ class TestSqlite(MetaSuite):
     def store(self, tmp_path: Path) -> Iterator[StoreUnderTest]:
         with Running(tmp_path) as running:
             yield running
+
+
+class TestSqliteWithRecentReads(MetaSuite):
+    """What is kept in memory of earlier reads changes nothing."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[StoreUnderTest]:
+        with Running(tmp_path) as running:
+            running.run(running.meta.close())
+            running.meta = running.open_store(recent_bytes_max=1 << 20)
+            yield running

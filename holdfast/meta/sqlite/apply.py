@@ -8,6 +8,7 @@ from typing import Any
 import apsw
 
 from holdfast.meta import effects as fx
+from holdfast.meta.sqlite.recent import mark_of
 from holdfast.meta.sqlite.rows import (
     UPLOAD_COLUMNS,
     pack_extra,
@@ -28,7 +29,8 @@ class EffectError(Exception):
 class Applier:
     """Applies effects in the open transaction of `connection`.
 
-    `config_changed` is set when a bucket or a document changed; the committer resets it.
+    `config_changed` is set when a bucket or a document changed, `touched` gets the marks of the keys
+    whose row in `objects` changed (recent.py); the committer resets both.
     """
 
     def __init__(self, connection: apsw.Connection, state: SqliteState) -> None:
@@ -36,6 +38,7 @@ class Applier:
         self._run = connection.cursor().execute
         self._state = state
         self.config_changed = False
+        self.touched: set[int] = set()
         self._methods: dict[type, Callable[[Any], None]] = {
             fx.PutCurrent: self._put_current,
             fx.RemoveCurrent: self._remove_current,
@@ -81,14 +84,19 @@ class Applier:
             raise EffectError(f"no bucket {bucket_id}")
         return bucket.owner
 
+    def _touch(self, bucket_id: int, key: bytes) -> None:
+        self.touched.add(mark_of(bucket_id, key))
+
     def _put_current(self, effect: fx.PutCurrent) -> None:
         version = effect.version
+        self._touch(version.bucket_id, version.key)
         self._run(
             f"INSERT OR REPLACE INTO objects VALUES ({_MARKS})",
             pack_version(version, self._owner(version.bucket_id)),
         )
 
     def _remove_current(self, effect: fx.RemoveCurrent) -> None:
+        self._touch(effect.bucket_id, effect.key)
         self._change_one("DELETE FROM objects WHERE bucket_id = ? AND key = ?", effect)
 
     def _put_other(self, effect: fx.PutOther) -> None:
@@ -102,6 +110,7 @@ class Applier:
         self._change_one("DELETE FROM versions WHERE bucket_id = ? AND key = ? AND seq = ?", effect)
 
     def _demote(self, effect: fx.Demote) -> None:
+        self._touch(effect.bucket_id, effect.key)
         self._change_one(
             "INSERT INTO versions SELECT * FROM objects WHERE bucket_id = ? AND key = ?", effect
         )
@@ -113,10 +122,13 @@ class Applier:
         self._change_one(f"DELETE FROM versions {where}", effect)
 
     def _move_current(self, effect: fx.MoveCurrent) -> None:
+        self._touch(effect.bucket_id, effect.source)
+        self._touch(effect.bucket_id, effect.key)
         self._change_one("UPDATE objects SET key = ?3 WHERE bucket_id = ?1 AND key = ?2", effect)
 
     def _change_attributes(self, effect: fx.ChangeAttributes) -> None:
         version = effect.version
+        self._touch(version.bucket_id, version.key)
         self._change_one(
             f"UPDATE {'objects' if effect.is_current else 'versions'} SET extra = ?"
             " WHERE bucket_id = ? AND key = ? AND seq = ?",

@@ -30,6 +30,7 @@ from holdfast.meta.sqlite import wal
 from holdfast.meta.sqlite.apply import Applier
 from holdfast.meta.sqlite.connection import ClientConnection, ProtocolError
 from holdfast.meta.sqlite.counters import Counters
+from holdfast.meta.sqlite.recent import begin_change, end_change, settle
 from holdfast.meta.sqlite.reserve import ReserveFile
 from holdfast.meta.sqlite.schema import open_writer
 from holdfast.meta.sqlite.sessions import Session, Sessions
@@ -141,6 +142,9 @@ class Committer:
         connection = open_writer(self._path, durable=self._durable, vfs=self._vfs)
         self._connection = connection
         connection.pragma("cache_size", -(CACHE_BYTES_MAX // 1024))
+        # Beyond that a transaction waits in memory, not in the WAL: a full disk refuses it at its end,
+        # where it is known what to do. A batch's bounds are the bounds of it.
+        connection.pragma("cache_spill", 0)
         self._wal = wal.WalBound(
             connection,
             self._path,
@@ -155,6 +159,7 @@ class Committer:
         self._sessions = Sessions(connection, time.monotonic())
         self._clock.last_seq = self._sessions.last_seq
         self._housekeeping_at = time.monotonic() + HOUSEKEEPING_SECONDS
+        settle(self._counters.marks)
         self._listener.setblocking(False)
         self._stop_receiver.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, None)
@@ -304,6 +309,7 @@ class Committer:
             self._begin()
             if self._decide(batch, decided, full=full):
                 self._sessions.save({one.session for one in decided}, self._clock.last_seq)
+            begin_change(self._counters.marks, self._applier.touched)
             self._end()
         except BaseException as error:
             for waiting in decided:
@@ -316,7 +322,13 @@ class Committer:
             if wal.is_no_room(error):
                 raise _NoRoom from error
             raise
+        finally:
+            self._touched()
         self._count()
+
+    def _touched(self) -> None:
+        end_change(self._counters.marks, self._applier.touched)
+        self._applier.touched.clear()
 
     def _begin(self) -> None:
         self._run_sql("BEGIN IMMEDIATE")

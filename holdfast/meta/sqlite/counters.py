@@ -3,7 +3,8 @@
 Rule: one writer, the committer. `commits` moves before every answer (also to a command that is
 asked for again) and when a committer starts; so a reader that sees it unmoved since its snapshot
 began has missed nothing that was answered. `config` moves, before `commits`, when a bucket or a
-document changed. Each number is one aligned word, written at once.
+document changed. Each number is one aligned word, written at once. `marks` are those of the keys, see
+recent.py.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import mmap
 import os
 from pathlib import Path
 
+from holdfast.meta.sqlite.recent import MARKS
+
 COUNTERS_BYTES = mmap.PAGESIZE
+MARKS_BYTES = 4 * MARKS
 
 _COMMITS, _CONFIG, _WAL_PAGES, _COPIED_PAGES = 0, 1, 2, 3
 
@@ -20,23 +24,24 @@ _COMMITS, _CONFIG, _WAL_PAGES, _COPIED_PAGES = 0, 1, 2, 3
 class Counters:
     """Made by `anonymous` before forking, or by `in_file` for processes that share no memory."""
 
-    __slots__ = ("_map", "_words")
+    __slots__ = ("_map", "_words", "marks")
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._map = memory
-        self._words = memoryview(memory).cast("Q")
+        self._words = memoryview(memory)[:COUNTERS_BYTES].cast("Q")
+        self.marks = memoryview(memory)[COUNTERS_BYTES:].cast("I")
 
     @classmethod
     def anonymous(cls) -> Counters:
-        return cls(mmap.mmap(-1, COUNTERS_BYTES))
+        return cls(mmap.mmap(-1, COUNTERS_BYTES + MARKS_BYTES))
 
     @classmethod
     def in_file(cls, path: Path) -> Counters:
         """Shared through a file (on tmpfs, for speed), made when it is missing."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(descriptor, COUNTERS_BYTES)
-            return cls(mmap.mmap(descriptor, COUNTERS_BYTES))
+            os.ftruncate(descriptor, COUNTERS_BYTES + MARKS_BYTES)
+            return cls(mmap.mmap(descriptor, COUNTERS_BYTES + MARKS_BYTES))
         finally:
             os.close(descriptor)
 
@@ -74,4 +79,5 @@ class Counters:
 
     def close(self) -> None:
         self._words.release()
+        self.marks.release()
         self._map.close()

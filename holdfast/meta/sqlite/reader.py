@@ -33,6 +33,7 @@ from holdfast.meta.sqlite.listing import (
     list_uploads,
     list_versions,
 )
+from holdfast.meta.sqlite.recent import RecentReads
 from holdfast.meta.sqlite.rows import (
     BLOB_COLUMNS,
     BUCKET_COLUMNS,
@@ -74,7 +75,9 @@ class SqliteReader:
     """Implements MetaReader. Made after forking, once the committer has opened the database; used
     by one thread at a time."""
 
-    def __init__(self, path: Path, counters: Counters) -> None:
+    def __init__(self, path: Path, counters: Counters, *, recent_bytes_max: int = 0) -> None:
+        """`recent_bytes_max`: small content that is kept here; only where `counters` are shared with
+        the committer."""
         check_library()
         self._counters = counters
         # No locks: one thread at a time uses a reader, and they cost a page of 1,000 keys a sixth.
@@ -84,6 +87,7 @@ class SqliteReader:
         settle(self._connection)
         self._connection.pragma("cache_size", -(CACHE_BYTES_MAX // 1024))
         self._run = self._connection.cursor().execute
+        self._recent = RecentReads(counters.marks, recent_bytes_max)
         self._config = -1
         self._buckets: dict[str, Bucket | None] = {}
         self._owners: dict[int, str] = {}  # a bucket's owner never changes, nor is its id reused
@@ -152,10 +156,16 @@ class SqliteReader:
     ) -> Found | None:
         select = _WITH_DATA if with_data else _PLAIN
         if seq == 0:
+            mark = self._recent.get(bucket_id, key)
+            if not isinstance(mark, int):
+                return mark if with_data else Found(mark.version, None)
             # Nearly always this one statement is all.
             rows = self._rows(select["objects"], (bucket_id, key))
             if rows:
-                return self._found(bucket_id, rows[0])
+                found = self._found(bucket_id, rows[0])
+                if found.data is not None:
+                    self._recent.keep(bucket_id, key, mark, found)
+                return found
             return self._find_marker(bucket_id, key, select)
         which, values = " AND v.seq = ?", (bucket_id, key, seq)
         if seq == NULL_VERSION:

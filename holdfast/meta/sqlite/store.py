@@ -23,8 +23,9 @@ class SqliteMetaStore(SqliteReader):
         counters: Counters,
         *,
         answer_seconds_max: float = ANSWER_SECONDS_MAX,
+        recent_bytes_max: int = 0,
     ) -> None:
-        super().__init__(path, counters)
+        super().__init__(path, counters, recent_bytes_max=recent_bytes_max)
         self._client = CommitterClient(address, answer_seconds_max=answer_seconds_max)
 
     def start(self) -> None:
