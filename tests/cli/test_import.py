@@ -494,8 +494,8 @@ def test_one_import_at_a_time(both: Both) -> None:
         wait_for(lambda: _done(both) >= 1 or process.poll() is not None)
         assert f"process {process.pid}" in both("box", status=1).stderr
     finally:
-        process.kill()
-        process.communicate()
+        process.send_signal(signal.SIGINT)  # what is on its way arrives before the next test
+        process.communicate(timeout=60)
 
 
 def test_the_journal_says_which_version_became_which(both: Both, tmp_path: Path) -> None:
@@ -505,7 +505,8 @@ def test_the_journal_says_which_version_became_which(both: Both, tmp_path: Path)
     (path,) = (tmp_path / "kept").rglob("box.jsonl")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     (line,) = [line for line in lines if "source_version" in line]
-    (source,), (target,) = both.source.list_versions("box"), both.target.list_versions("box")
+    (source,) = list(both.source.list_versions("box"))
+    (target,) = list(both.target.list_versions("box"))
     assert (line["key"], line["source_version"]) == ("k", source.version_id)
     assert line["target_version"] == target.version_id
 

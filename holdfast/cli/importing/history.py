@@ -52,6 +52,10 @@ class History:
         self._newest: Version | None = None
         self.count = self.size = 0
 
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
     def add(self, version: Version, *, is_latest: bool = False) -> None:
         if self._recent and version.version_id and version[:2] == self._recent[-1][:2]:
             return  # servers repeat a version where a page ends within a key
