@@ -13,15 +13,21 @@ from holdfast.s3.errors import S3Error
 from holdfast.s3.operation import Input, Operation
 
 _READS = frozenset(("GET", "HEAD"))
+#: names remembered for each operation, and the longest that is
+_MEANINGLESS_MAX = 256
+_MEANINGLESS_BYTES_MAX = 64
 
 
 def bind(op: Operation, headers: dict[str, str], query: dict[str, str]) -> Input:
     """Raises NotImplemented, or what the parse functions raise (S3Error)."""
     params = op.params
     known = params.headers
+    meaningless = op.meaningless
     values: dict[str, Any] = {}
     collected: dict[str, str] | None = None
     for name, value in headers.items():
+        if name in meaningless:
+            continue
         param = known.get(name)
         if param is not None:
             attr, parse = param
@@ -34,6 +40,8 @@ def bind(op: Operation, headers: dict[str, str], query: dict[str, str]) -> Input
             name in MEANINGFUL_HEADERS or (name in WRITE_CONDITIONS and op.method not in _READS)
         ):
             refuse_header(op, name, value)
+        elif len(meaningless) < _MEANINGLESS_MAX and len(name) <= _MEANINGLESS_BYTES_MAX:
+            meaningless.add(name)
     if query:
         for name, (attr, parse) in params.query.items():
             if name in query:

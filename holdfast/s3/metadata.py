@@ -41,6 +41,8 @@ def redirect_location(text: str) -> str:
 
 def system_metadata(headers: dict[str, str]) -> dict[str, str]:
     """The headers that S3 keeps and gives back; the `aws-chunked` coding is not of the object."""
+    if SYSTEM_HEADERS.keys().isdisjoint(headers):
+        return {}
     kept = {name: headers[name] for name in SYSTEM_HEADERS if name in headers}
     coding = kept.get("content-encoding")
     if coding is not None and "aws-chunked" in coding:

@@ -98,6 +98,7 @@ class Operation:
         "header",
         "input_type",
         "level",
+        "meaningless",
         "method",
         "name",
         "params",
@@ -137,6 +138,8 @@ class Operation:
         self.authorizes = authorizes
         self.input_type = input_type
         self.params = _params(input_type)
+        #: names of headers that `bind` found to mean nothing to it
+        self.meaningless: set[str] = set()
         self.handler = handler
 
 

@@ -18,6 +18,7 @@ from holdfast.http.message import Body, Request
 from holdfast.s3.checksums import (
     BY_HEADER,
     DEFAULT,
+    HEADERS,
     Algorithm,
     algorithm,
     decode_digest,
@@ -229,6 +230,8 @@ def _declared_checksum(
     headers: dict[str, str], trailers: tuple[str, ...]
 ) -> tuple[Algorithm | None, bytes | None, str]:
     """(algorithm, digest, trailer) of the one checksum that a request may have."""
+    if not trailers and HEADERS.isdisjoint(headers):
+        return None, None, ""
     named = [name for name in BY_HEADER if name in headers]
     if any(name not in BY_HEADER for name in trailers):
         raise S3Error(

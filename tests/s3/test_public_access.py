@@ -45,6 +45,7 @@ def test_put_get_delete(alice: User, alices: str) -> None:
 
 
 @pytest.mark.parametrize("acl", PUBLIC_ACLS)
+@pytest.mark.usefixtures("bob")  # so that there is such an account
 def test_block_public_acls(alice: User, alices: str, acl: str) -> None:
     open_up(alice, alices, "ObjectWriter")
     block(alice, alices, "BlockPublicAcls")
