@@ -31,6 +31,7 @@ from holdfast.cli.importing.version import (
     Pair,
     SourceFailed,
     Uncertain,
+    Unconfirmed,
     Unreadable,
     bring_marker,
     bring_whole,
@@ -97,6 +98,7 @@ class BucketRun:
             modes = [NUMBERED, NULLS] if versioning == "Enabled" else [NULLS, NUMBERED]
         for number in range(PASSES_MAX):
             self._mode = modes[number % len(modes)]
+            self._pair.writes_nulls = False
             self._deferred = self._tally.failed = 0  # a pass sees all of it again
             if not self._settings.dry_run:
                 await self._set_mode()
@@ -117,6 +119,7 @@ class BucketRun:
             return
         store, bucket = self._pair.target, self._pair.bucket
         wanted = "Enabled" if self._mode == NUMBERED else "Suspended"
+        self._pair.writes_nulls = self._mode == NULLS
         if await store.get_versioning(bucket) == wanted:
             return
         try:
@@ -127,6 +130,7 @@ class BucketRun:
             # object lock: what is null at the source becomes a version like others
             self._pair.note("null versions, which object lock forbids here: they have ids now")
             self._mode = ANY
+            self._pair.writes_nulls = False
 
     async def _end_versioning(self, versioning: str) -> None:
         if await self._pair.target.get_versioning(self._pair.bucket) != versioning:
@@ -169,14 +173,16 @@ class BucketRun:
                 await self._bring_versions(job, is_again=attempt > 0)
                 return
             except Uncertain as failure:
-                if attempt == UNCERTAIN_MAX:
+                is_silent = isinstance(failure, Unconfirmed)
+                if attempt == UNCERTAIN_MAX or (is_silent and attempt):
                     if not failure.error.status:
                         raise failure.error from None
                     self._tally.failed += job.source.count - job.reached
                     name = f"s3://{self._pair.bucket}/{job.key}"
                     self._meter.error(f"{name}: writing: {brief(failure.error)}")
                     return
-                await asyncio.sleep(UNCERTAIN_WAIT_SECONDS * 2**attempt)
+                if not is_silent:
+                    await asyncio.sleep(UNCERTAIN_WAIT_SECONDS * 2**attempt)
                 job.target = await history_of(
                     self._pair.target, self._pair.bucket, job.key, self._settings.directory
                 )

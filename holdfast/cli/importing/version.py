@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from holdfast.cli.importing.documents import canned_acl
-from holdfast.cli.importing.history import Version
+from holdfast.cli.importing.history import NULL, Version
 from holdfast.cli.importing.journal import Journal, token_of
 from holdfast.cli.objects.failures import FATAL
 from holdfast.client import checksums, xml
@@ -84,6 +84,10 @@ class Uncertain(Exception):
         self.error = error
 
 
+class Unconfirmed(Uncertain):
+    """A delete marker of which the answer says nothing."""
+
+
 @dataclass(slots=True)
 class Pair:
     """A bucket at both places, and what is known of it."""
@@ -94,6 +98,8 @@ class Pair:
     journal: Journal
     room: Room
     note: Callable[[str], None]
+    #: what is written now gets the id "null"
+    writes_nulls: bool = False
     #: the source never had versions: there are no ids to ask by
     is_plain: bool = False
     #: the source says that its versions have ACLs
@@ -290,11 +296,15 @@ def finish(
 
 
 async def bring_marker(pair: Pair, key: str, version: Version) -> Brought:
-    """A delete marker. Raises Uncertain, S3Error."""
+    """A delete marker. Raises Uncertain (Unconfirmed), S3Error."""
     reply = await send(pair, Request("DELETE", pair.bucket, key))
     version_id = reply.headers.get("x-amz-version-id", "")
-    if reply.headers.get("x-amz-delete-marker") != "true":
-        raise S3Error("NoDeleteMarker", "the destination made no delete marker", status=400)
+    is_said = reply.headers.get("x-amz-delete-marker") == "true"
+    if not is_said or (pair.writes_nulls and version_id != NULL):
+        # some servers are silent while versioning is suspended, and name the marker before
+        raise Unconfirmed(
+            S3Error("NoDeleteMarker", "the destination made no delete marker", status=reply.status)
+        )
     pair.journal.brought(key, version, version_id, "")
     return Brought(version_id, "")
 
