@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from holdfast.cli.importing import history
 from holdfast.cli.main import main
 from holdfast.client import ObjectStore, TransferConfig, checksums, xml
 from holdfast.testing.server import Server
@@ -411,6 +412,19 @@ def test_a_large_object_goes_on_with_its_parts(both: Both) -> None:
     assert not target.requests.find("UploadPart")
     both.assert_equal("box")
     assert not list(both.target.list_uploads("box"))
+
+
+def test_a_key_of_very_many_versions_goes_through_a_file(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "VERSIONS_IN_MEMORY_MAX", 4)
+    both.source.create_bucket("box", versioning=True)
+    for number in range(30):
+        both.source.put_object("box", "k", str(number))
+        if number == 20:
+            both("box")
+    assert both.bucket("box")["versions"] == 9
+    both.assert_equal("box")
 
 
 def test_dry_run_writes_nothing(both: Both) -> None:
