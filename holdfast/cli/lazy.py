@@ -61,9 +61,29 @@ class LazyGroup(click.Group):
             with formatter.section(title):
                 formatter.write_dl([(f"{name:{width}}", text) for name, text in rows])
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            text = f"{error.format_message()} A command's options stand behind its name."
+            raise click.UsageError(text, ctx) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            if example := _example(error.ctx):
+                text = f"{error.format_message()}\n\nExample: {example}"
+                raise click.UsageError(text, error.ctx) from None
+            raise
         except KeyboardInterrupt:
             click.echo("\nholdfast: interrupted", err=True)
             sys.exit(INTERRUPTED)
+
+
+def _example(ctx: click.Context | None) -> str:
+    """The first one of a command's help, "" where it has none."""
+    if ctx is None or isinstance(ctx.command, click.Group):
+        return ""
+    _, _, rest = (ctx.command.help or "").partition("Examples:\n")
+    return rest.strip().partition("\n")[0].strip()

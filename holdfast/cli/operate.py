@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 @click.command()
 @settings_options()
 def serve(config_file: str | None, **flags: object) -> None:
-    """Serve the S3 API from the directory DATA, which is made when it is not there."""
+    """Serve the S3 API from the directory DATA, which is made when it is not there.
+
+    Without DATA it is ./holdfast-data. The keys are made at the first start and printed.
+
+    \b
+    Examples:
+      holdfast serve
+      holdfast serve /srv/holdfast --listen 0.0.0.0:9000 --tls-cert cert.pem --tls-key key.pem
+      holdfast serve /srv/holdfast --config /etc/holdfast.toml
+    """
     settings = load_settings(config_file, flags).settings
     from functools import partial
 
@@ -44,7 +53,13 @@ def serve(config_file: str | None, **flags: object) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @settings_options()
 def config(config_file: str | None, as_json: bool, **flags: object) -> None:
-    """Print the effective settings and where each came from. Secrets are masked."""
+    """Print the effective settings and where each came from. Secrets are masked.
+
+    \b
+    Examples:
+      holdfast config
+      holdfast config /srv/holdfast --config /etc/holdfast.toml --json
+    """
     settings, origins = load_settings(config_file, flags)
     rows = [(s.name, s.show(getattr(settings, s.name)), origins[s.name]) for s in SETTINGS]
     if as_json:
@@ -73,7 +88,13 @@ def config(config_file: str | None, as_json: bool, **flags: object) -> None:
 def fsck(
     config_file: str | None, content: bool, reclaim: bool, as_json: bool, **flags: object
 ) -> None:
-    """Check what DATA holds; no server may run. Status 0: no damage; 1: damage; 2: not checked."""
+    """Check what DATA holds; no server may run. Status 0: no damage; 1: damage; 2: not checked.
+
+    \b
+    Examples:
+      holdfast fsck /srv/holdfast
+      holdfast fsck /srv/holdfast --content --json
+    """
     settings = load_settings(config_file, flags).settings
     import asyncio
     import json

@@ -32,7 +32,16 @@ _SECRET_KEY = click.option(
 
 @click.group()
 def user() -> None:
-    """Users with buckets and access keys of their own."""
+    """Users with buckets and access keys of their own.
+
+    On the server's machine, whether it runs or not; DATA is the directory that it serves.
+
+    \b
+    Examples:
+      holdfast user add alice /srv/holdfast
+      holdfast user key add alice /srv/holdfast
+      holdfast user list /srv/holdfast
+    """
 
 
 @user.group()
@@ -96,7 +105,13 @@ def add(
     config_file: str | None,
     **flags: object,
 ) -> None:
-    """Add a user with an access key, whose secret is shown this once."""
+    """Add a user with an access key, whose secret is shown this once.
+
+    \b
+    Examples:
+      holdfast user add alice /srv/holdfast
+      echo "$SECRET" | holdfast user add ci /srv/holdfast --access-key ci --secret-key -
+    """
     secret = _secret(secret_key)
 
     async def work(admin: Administration) -> dict[str, Any]:
@@ -129,7 +144,7 @@ def list_(as_json: bool, config_file: str | None, **flags: object) -> None:
 @click.argument("name")
 @settings_options(frozenset())
 def remove(name: str, config_file: str | None, **flags: object) -> None:
-    """Remove a user that owns no bucket; its access keys are worthless at once."""
+    """Remove a user that owns no bucket. Its access keys are worthless at once."""
 
     async def work(admin: Administration) -> None:
         await admin.remove_user(name)

@@ -67,7 +67,9 @@ class DataDirectory:
             if create:
                 _make_directory(root)
             elif not (root / FORMAT_FILE).is_file():
-                raise DataError(f"{root} holds no Holdfast data")
+                raise DataError(
+                    f"{root} holds no Holdfast data; name the directory that `holdfast serve` uses"
+                )
             lock_fd = _lock(root)
         except OSError as error:
             raise DataError(f"{root} can't be used: {error.strerror}") from None

@@ -52,6 +52,7 @@ def test_a_named_profile_comes_before_the_environment(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "wrong")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     assert bare.bucket in bare("ls", "--profile", "other").stdout
+    assert "there: other" in bare("ls", "--profile", "othr", status=1).stderr
     monkeypatch.setenv("HOLDFAST_PROFILE", "other")
     assert bare.bucket in bare("ls").stdout
 

@@ -29,6 +29,8 @@ def test_objects_by_name_prefix_and_pattern(cli: Cli) -> None:
         cli.put(key)
     cli("rm", cli.url("a"))
     assert "add -r" in cli("rm", cli.url("b/"), status=2).stderr
+    assert "is a local file" in cli("rm", __file__, status=2).stderr
+    assert "mean s3://bucket/b?" in cli("rm", "bucket/b", status=2).stderr
     cli("rm", "-r", cli.url("b"))
     assert cli.listed() == ["b1", "c.tmp", "d/e.tmp"]
     assert "would remove" in cli("rm", "-n", cli.url("**.tmp")).stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -16,6 +17,7 @@ from holdfast.cli.objects.output import Output, count, printable, say
 from holdfast.cli.objects.places import (
     PLACE,
     Filters,
+    Local,
     Place,
     Remote,
     bucket_only,
@@ -122,7 +124,8 @@ def confirm(question: str, yes: bool) -> None:
 def rm(connection: Connection, output: Output, places: tuple[Place, ...], **rest: Any) -> None:
     """Remove objects, a thousand in a request.
 
-    In a bucket with versioning older versions stay; `holdfast restore` brings them back.
+    Objects only, never local files: for these there is rm(1). In a bucket with versioning older
+    versions stay; `holdfast restore` brings them back.
 
     \b
     Examples:
@@ -131,6 +134,9 @@ def rm(connection: Connection, output: Output, places: tuple[Place, ...], **rest
       holdfast rm -r --yes s3://logs/2024/ --include '*.gz'
       holdfast rm 's3://docs/*.tmp'
     """
+    for place in places:
+        if isinstance(place, Local) and os.path.lexists(place.path):
+            raise click.UsageError(f"{place} is a local file; this removes objects only, see rm(1)")
     found = [remote(place, key=False) for place in places]
     recursive: bool = rest["recursive"]
     for place in found:

@@ -12,7 +12,15 @@ import click
 from holdfast.cli.failure import Command, Failure
 from holdfast.cli.objects.connection import Connection, object_options
 from holdfast.cli.objects.output import Output, say
-from holdfast.cli.objects.places import PLACE, Filters, Local, Place, Remote, has_pattern
+from holdfast.cli.objects.places import (
+    PLACE,
+    Filters,
+    Local,
+    Place,
+    Remote,
+    has_pattern,
+    meant,
+)
 
 if TYPE_CHECKING:
     from holdfast.cli.objects.run import Outcome
@@ -202,7 +210,10 @@ def _copy(connection: Connection, output: Output, rest: dict[str, Any], *, move:
     target: Place = rest["target"]
     places = [*sources, target]
     if not any(isinstance(place, Remote) for place in places):
-        raise click.UsageError("one of the two is s3://bucket/key; for local copies there is cp(1)")
+        raise click.UsageError(
+            f"one of the two is s3://bucket/key: did you mean {meant(str(target))}? For local copies "
+            "there is cp(1)"
+        )
     if any(isinstance(place, Remote) and not place.bucket for place in places):
         raise click.UsageError("s3:// alone has no bucket: give s3://bucket/key")
     if isinstance(target, Local) and all(isinstance(place, Local) for place in sources):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 from holdfast.cli.failure import Failure
 from holdfast.cli.objects.connection import Connection
 from holdfast.cli.objects.output import printable
+from holdfast.cli.objects.places import meant
 from holdfast.client.errors import (
     AccessDenied,
     ConnectionFailed,
@@ -22,6 +26,9 @@ from holdfast.client.errors import (
     SignatureDoesNotMatch,
 )
 
+#: paths that were perhaps meant as s3://
+_S3_LIKE = re.compile(r"(?i)s3:*/+[^/]").match
+_ERRNO = re.compile(r"\[Errno -?\d+\] ")
 #: names looked through for near ones
 NEAR_NAMES_MAX = 1000
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -49,9 +56,23 @@ def failing_in_one_line(connection: Connection) -> Iterator[None]:
         raise Failure(printable(local_error(error))) from None
 
 
+_LOCAL_HINTS = {
+    errno.EACCES: "look at its owner and rights with `ls -ld`",
+    errno.ENOSPC: "free some space on this machine, and run the command again",
+    errno.EDQUOT: "free some space on this machine, and run the command again",
+    errno.EROFS: "name a directory that can be written to",
+    errno.EMFILE: "run it with a smaller --parallel, or raise `ulimit -n`",
+}
+
+
 def local_error(error: OSError) -> str:
     reason = error.strerror or str(error)
-    return f"{error.filename}: {reason}" if error.filename else reason
+    path = str(error.filename or "")
+    if isinstance(error, FileNotFoundError) and _S3_LIKE(path):
+        reason += f"; did you mean {meant(path)}?"
+    elif hint := _LOCAL_HINTS.get(error.errno or 0):
+        reason += f"; {hint}"
+    return f"{path}: {reason}" if path else reason
 
 
 def explain(error: S3Error, connection: Connection) -> str:
@@ -59,19 +80,18 @@ def explain(error: S3Error, connection: Connection) -> str:
     if isinstance(error, ConnectionFailed):
         return _unreachable(error, connection)
     if isinstance(error, CredentialsNotFound):
-        return (
-            f"{error.message}. Keep some with `holdfast profile add default`, or set "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-        )
+        return _no_keys(error, connection)
     if isinstance(error, InvalidAccessKeyId):
         return (
             f"{_server(connection)} does not know the access key of {connection.origin()}. "
             "Choose other keys with --profile, or another server with --endpoint."
         )
     if isinstance(error, SignatureDoesNotMatch):
+        origin = connection.origin()
+        anew = "there" if "environment" in origin else "with `holdfast profile add`"
         return (
-            f"the secret key of {connection.origin()} is wrong for {_server(connection)}. "
-            "Set it anew with `holdfast profile add`, or choose others with --profile."
+            f"the secret key of {origin} is wrong for {_server(connection)}. Set it anew {anew}, or "
+            "choose others with --profile."
         )
     if isinstance(error, NoSuchBucket):
         bucket = error.resource.partition("/")[0]
@@ -85,6 +105,23 @@ def explain(error: S3Error, connection: Connection) -> str:
     if isinstance(error, NoSuchKey):
         return _no_key(error, connection)
     return brief(error)
+
+
+def _no_keys(error: CredentialsNotFound, connection: Connection) -> str:
+    name = connection.profile or os.environ.get("HOLDFAST_PROFILE")
+    if name is None:
+        return (
+            f"{error.message}. Keep some with `holdfast profile add default`, or set "
+            "HOLDFAST_ACCESS_KEY and HOLDFAST_SECRET_KEY (AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY do, too)."
+        )
+    from holdfast.cli.objects.profiles import load_profiles
+
+    known = ", ".join(sorted(load_profiles())) or "none yet"
+    return (
+        f"{error.message}, nor in `holdfast profile list` (there: {known}). Keep it with: "
+        f"holdfast profile add {name}"
+    )
 
 
 def brief(error: Exception) -> str:
@@ -105,7 +142,10 @@ def _server(connection: Connection) -> str:
 def _unreachable(error: ConnectionFailed, connection: Connection) -> str:
     url = _server(connection)
     host = urlsplit(url).hostname or ""
-    reason = error.message.partition(": ")[2] or error.message
+    reason = _ERRNO.sub("", error.message.partition(": ")[2] or error.message)
+    if "WRONG_VERSION_NUMBER" in reason:
+        plain = url.replace("https:", "http:", 1)
+        return f"what answers at {url} does not speak TLS. Try --endpoint {plain}"
     if host in _LOOPBACK:
         port = urlsplit(url).port or 9000
         listen = "" if port == 9000 else f" --listen {host}:{port}"

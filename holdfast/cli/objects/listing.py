@@ -22,7 +22,16 @@ from holdfast.cli.objects.output import (
     local_time,
     printable,
 )
-from holdfast.cli.objects.places import PLACE, Filters, Local, Place, Remote, has_pattern, matcher
+from holdfast.cli.objects.places import (
+    PLACE,
+    Filters,
+    Local,
+    Place,
+    Remote,
+    has_pattern,
+    matcher,
+    meant,
+)
 
 if TYPE_CHECKING:
     from holdfast.cli.objects.plan import Entry
@@ -169,8 +178,7 @@ def _candidates(store: ObjectStore, bucket: str, pattern: str) -> Iterator[ListE
 
 def _list_local(rows: _Rows, place: Local, recursive: bool) -> None:
     path = place.path
-    if not os.path.exists(path) and "/" not in path:
-        raise Failure(f"{path}: no such file here; a bucket is named s3://{path}")
+    _check_there(place)
     if recursive:
         for entry in _walked(place):
             rows.local(str(entry.place), entry.size, entry.modified_ns / 1e9)
@@ -185,12 +193,19 @@ def _list_local(rows: _Rows, place: Local, recursive: bool) -> None:
         rows.local(path, status.st_size, status.st_mtime)
 
 
+def _check_there(place: Local) -> None:
+    """Raises Failure for what was perhaps meant as a bucket."""
+    if "/" not in place.path and not os.path.exists(place.path):
+        raise Failure(f"{place}: no such file here; a bucket is named {meant(place.path)}")
+
+
 def _walked(place: Local, filters: Filters | None = None) -> Iterator[Entry]:
     from holdfast.cli.objects.plan import walk
 
     def fail(error: OSError) -> None:
         raise error
 
+    _check_there(place)
     yield from walk(place.path, filters or Filters(), fail)
 
 
@@ -295,7 +310,7 @@ def du(
         for place in named:
             for name, size, files in _sums(_entries(store, place), str(place), depth):
                 fields = {"type": "sum", "url": name, "size": size, "files": files}
-                text = f"{rows.size(size):>{_NAME_CHARACTERS}}  {files:>9,}  {printable(name)}"
+                text = f"{rows.size(size):>{_NAME_CHARACTERS}}  {count(files, 'file'):>13}  {printable(name)}"
                 output.record(fields, text)
 
 
@@ -348,12 +363,16 @@ def tree(
             top: Place = place.directory()
         else:
             top = place
+        if isinstance(top, Local):
+            _check_there(top)
         if not output.json:
             output.record({}, output.style(printable(str(top)), "blue"))
         drawing.draw(store, top, "", 1)
     if not output.json:
-        prefixes = count(drawing.prefixes, "prefix", "prefixes")
-        output.record({}, f"\n{prefixes}, {count(drawing.files, 'file')}, {human(drawing.bytes)}")
+        text = count(drawing.prefixes, "prefix", "prefixes")
+        if not directories:
+            text += f", {count(drawing.files, 'file')}, {human(drawing.bytes)}"
+        output.record({}, f"\n{text}")
 
 
 class _Tree:

@@ -75,6 +75,18 @@ def human(size: float) -> str:
     return f"{size:.1f} {_UNITS[-1]}"
 
 
+def of_total(done: float, total: float | None) -> str:
+    """1024 of 4096 is "1.0/4.0 KiB"."""
+    if total is None:
+        return human(done)
+    size, step = total, 1
+    for unit in _UNITS:
+        if size < 1024 or unit == _UNITS[-1]:
+            break
+        size, step = size / 1024, step * 1024
+    return f"{done:.0f}/{total:.0f} B" if step == 1 else f"{done / step:.1f}/{size:.1f} {unit}"
+
+
 def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 

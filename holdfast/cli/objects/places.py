@@ -95,17 +95,30 @@ def parse(text: str) -> Place:
         if not bucket and key:
             raise ValueError(f"{text}: the bucket is missing, as in s3://bucket/key")
         return Remote(bucket, key)
-    if re.match(r"(?i)s3:|https?://", text):
-        raise ValueError(f"{text}: objects are named s3://bucket/key")
+    if re.match(r"(?i)s3:", text):
+        raise ValueError(f"{text}: objects are named s3://bucket/key; did you mean {meant(text)}?")
+    if re.match(r"(?i)https?://", text):
+        raise ValueError(
+            f"{text}: objects are named s3://bucket/key, and the server by --endpoint URL"
+        )
     if not text:
         raise ValueError("an empty path; give s3://bucket/key, a local path, or -")
     return Local(text)
 
 
+def meant(path: str) -> str:
+    """How a bucket or an object is named, of a path that was perhaps meant as one."""
+    return SCHEME + re.sub(r"(?i)^s3:*/+", "", path).removeprefix("./").lstrip("/")
+
+
 def remote(place: Place, *, key: bool = True) -> Remote:
     """Raises click.UsageError for what is not an object's (`key`) or a bucket's name."""
+    if isinstance(place, Local) and (os.path.exists(place.path) or place.is_stream):
+        raise click.UsageError(
+            f"{place} is a local path; this command takes s3://bucket{'/key' if key else ''} only"
+        )
     if isinstance(place, Local):
-        raise click.UsageError(f"{place}: this command takes s3://bucket/key")
+        raise click.UsageError(f"{place} is a local path; did you mean {meant(place.path)}?")
     if not place.bucket or (key and not place.key):
         raise click.UsageError(f"{place}: give s3://bucket{'/key' if key else ''}")
     return place

@@ -12,7 +12,7 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from holdfast.cli.objects.output import Output, count, human, printable, say
+from holdfast.cli.objects.output import Output, count, human, of_total, printable, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -23,7 +23,11 @@ BAR_BYTES_MIN = 4 * 1024 * 1024
 #: bars shown at once; more are counted in the total only
 BARS_MAX = 8
 REFRESH_HZ = 8
-NAME_CHARACTERS_MAX = 32
+#: columns of a terminal from which on there is room for the rate, and for the sizes
+RATE_COLUMNS_MIN = 76
+SIZE_COLUMNS_MIN = 46
+#: of the columns, for the name of a file
+NAME_SHARE = 0.3
 
 
 class Item:
@@ -118,9 +122,7 @@ class Meter:
         shown = sum(item.task is not None for item in self._items)
         for item in list(self._items):
             if item.task is None and shown < BARS_MAX:
-                name = printable(item.name)
-                if len(name) > NAME_CHARACTERS_MAX:
-                    name = "…" + name[1 - NAME_CHARACTERS_MAX :]
+                name = _shortened(printable(item.name), int(rich.console.width * NAME_SHARE))
                 item.task = rich.add_task(name, total=item.size)
                 shown += 1
             if item.task is not None:
@@ -145,25 +147,32 @@ class Meter:
             self._rich.stop()
 
 
+def _shortened(name: str, cells: int) -> str:
+    """From the front: the ending tells more. Wide characters count twice."""
+    from rich.cells import cell_len
+
+    if cell_len(name) <= cells:
+        return name
+    while name and cell_len(name) >= cells:
+        name = name[1:]
+    return f"…{name}"
+
+
 def _bars(meter: Meter, output: Output) -> RichProgress:
     """rich is slow to import, and only a terminal shows bars."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
     class Size(TextColumn):
-        def render(self, task: Task) -> Any:
-            of = f" of {human(task.total)}" if task.total is not None else ""
-            return self._text(f"{human(task.completed)}{of}", "green")
+        def render(self, task: Task) -> Text:
+            return Text(of_total(task.completed, task.total), justify="right", no_wrap=True)
 
-        def _text(self, text: str, style: str) -> Any:
-            from rich.text import Text
-
-            return Text(text, style=style, justify="right")
-
-    class Rate(Size):
-        def render(self, task: Task) -> Any:
+    class Rate(TextColumn):
+        def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
-            return self._text(f"{human(speed)}/s" if speed else "", "red")
+            text = f"{human(speed)}/s" if speed else ""
+            return Text(text, style="cyan", justify="right", no_wrap=True)
 
     class Bars(Progress):
         def get_renderables(self) -> Any:
@@ -171,11 +180,12 @@ def _bars(meter: Meter, output: Output) -> RichProgress:
             return super().get_renderables()
 
     console = Console(stderr=True, no_color=not output.color, highlight=False)
+    width = console.width
     return Bars(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        Size(""),
-        Rate(""),
+        BarColumn(bar_width=None, complete_style="green", finished_style="green"),
+        *([Size("")] if width >= SIZE_COLUMNS_MIN else []),
+        *([Rate("")] if width >= RATE_COLUMNS_MIN else []),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         console=console,
         refresh_per_second=REFRESH_HZ,

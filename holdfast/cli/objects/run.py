@@ -190,7 +190,10 @@ class Run:
         outcome.actions[action] = outcome.actions.get(action, 0) + 1
         told = self._options.dry_run or self._options.verbose
         if self._output.json or (told and not self._options.quiet):
-            line = difference_of(job) if self._options.differences else line_of(job, status)
+            line = line_of(job, status)
+            if self._options.differences:
+                color = "green" if job.compare is None else "yellow"
+                line = self._output.style(difference_of(job), color)
             self._output.record(self._fields(job, status), line)
 
     def _failed(self, job: Job, error: Exception) -> None:

@@ -28,7 +28,15 @@ from holdfast.cli.objects.copying import (
     with_options,
 )
 from holdfast.cli.objects.output import DURATION, Output, printable, say
-from holdfast.cli.objects.places import PLACE, Filters, Local, Place, Remote, has_pattern
+from holdfast.cli.objects.places import (
+    PLACE,
+    Filters,
+    Local,
+    Place,
+    Remote,
+    has_pattern,
+    meant,
+)
 
 if TYPE_CHECKING:
     from holdfast.cli.objects.plan import Entry, Job, Side
@@ -134,7 +142,10 @@ def _check(source: Place, target: Place) -> None:
                 raise click.UsageError(f"{place}: no patterns here; see --include and --exclude")
     if isinstance(source, Local):
         if isinstance(target, Local):
-            raise click.UsageError("one of the two is s3://bucket; for local copies see rsync(1)")
+            raise click.UsageError(
+                f"one of the two is s3://bucket: did you mean {meant(str(target))}? For local copies "
+                "there is rsync(1)"
+            )
         if not os.path.isdir(source.path):
             raise Failure(f"{source}: no such directory")
     elif isinstance(target, Local):
@@ -258,7 +269,7 @@ class _Round:
         fields = {"action": "delete", "target": str(entry.place), "size": entry.size}
         word = "would remove: " if options.dry_run else "removed: "
         word = "extra:    " if options.differences else word
-        text = printable(f"{word}{entry.place}")
+        text = self._output.style(printable(f"{word}{entry.place}"), "red")
         self._output.record(fields | {"status": status, "change": "extra"}, text)
 
 

@@ -182,7 +182,11 @@ _numbers = count()
 def _write_whole(path: str, data: bytes, changed_ns: int) -> None:
     """A file appears with all its bytes and its time, or not at all. Raises OSError."""
     fresh = os.path.join(os.path.dirname(path), f"{FRESH}{os.getpid()}-{next(_numbers)}.part")
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        error.filename = path  # what is asked for, not what it is called meanwhile
+        raise
     try:
         try:
             view = memoryview(data)
