@@ -160,11 +160,14 @@ class Terminal:
 
 
 def _runs(cells: Line) -> Line:
-    """Neighbours of one style as one text, so that the picture stays small."""
-    return [
-        ("".join(text for text, _ in group), style)
-        for style, group in groupby(cells, key=lambda cell: cell[1])
-    ]
+    """Neighbours of one style as one text, so that the picture stays small. Spaces in front stand
+    alone: some that draw SVG drop them."""
+    runs: Line = []
+    for style, group in groupby(cells, key=lambda cell: cell[1]):
+        text = "".join(text for text, _ in group)
+        bare = text.lstrip(" ")
+        runs += [(text[: len(text) - len(bare)], style), (bare, style)]
+    return runs
 
 
 def _cell(char: Any) -> tuple[str, Style]:
