@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -184,6 +185,23 @@ def test_keys_that_lead_out_of_the_directory_are_refused(cli: Cli, tmp_path: Pat
     assert contents(tmp_path / "in") == {"target/fine": b"x"}
     assert result.stderr.count("can't be a local file's name") == 3
     assert "3 failed, 1 done" in result.stderr
+
+
+def test_a_full_disk_is_said_once(
+    cli: Cli, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("cp", "-r", str(tree), cli.url("t"))
+    write = os.write
+
+    def full(fd: int, data: bytes) -> int:
+        if "down" in os.readlink(f"/proc/self/fd/{fd}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", full)
+    result = cli("cp", "-r", cli.url("t"), str(tmp_path / "down"), status=1)
+    assert result.stderr.count("No space left on device; free some") == 1
+    assert not [name for name in contents(tmp_path / "down") if name.endswith(".part")]
 
 
 def test_one_that_fails_stops_no_other(cli: Cli, tree: Path) -> None:

@@ -65,6 +65,13 @@ _LOCAL_HINTS = {
 }
 
 
+def is_full(error: Exception) -> bool:
+    """Whether there is no room, here or at the server: then all others would fail alike."""
+    if isinstance(error, S3Error):
+        return error.code == "InsufficientStorage"
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def local_error(error: OSError) -> str:
     reason = error.strerror or str(error)
     path = str(error.filename or "")

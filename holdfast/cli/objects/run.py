@@ -21,7 +21,7 @@ from typing import Any
 from holdfast.cli.failure import Failure
 from holdfast.cli.objects import crew
 from holdfast.cli.objects.connection import TRANSFER_ATTEMPTS, Connection
-from holdfast.cli.objects.failures import FATAL, brief, explain
+from holdfast.cli.objects.failures import FATAL, brief, explain, is_full
 from holdfast.cli.objects.output import Output, count, human, printable, say
 from holdfast.cli.objects.places import Local
 from holdfast.cli.objects.plan import Job
@@ -170,6 +170,9 @@ class Run:
         if isinstance(result, Exception):
             if isinstance(result, FATAL):
                 raise result
+            if is_full(result):
+                done = f"{self.outcome.done:,} were done"
+                raise Failure(printable(f"{job.target}: {brief(result)} ({done})"))
             self.meter.finish(item, failed=True)
             self._failed(job, result)
             return
