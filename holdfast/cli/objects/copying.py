@@ -32,34 +32,46 @@ PARALLEL = 32
 PARALLEL_MAX = 256
 _PAIR = "NAME=VALUE"
 
-FILTER_OPTIONS = (
-    click.option(
-        "--include",
-        multiple=True,
-        metavar="PATTERN",
-        help="Only files that match, e.g. '*.txt'. Repeatable.",
-    ),
-    click.option(
-        "--exclude",
-        multiple=True,
-        metavar="PATTERN",
-        help="No files that match, e.g. .git. Repeatable.",
-    ),
-)
-TRANSFER_OPTIONS = (
-    *FILTER_OPTIONS,
-    click.option("-n", "--dry-run", is_flag=True, help="Print what would be done, do nothing."),
-    click.option(
-        "--parallel",
-        type=click.IntRange(1, PARALLEL_MAX),
-        default=PARALLEL,
-        show_default=True,
-        metavar="N",
-        help="Files at once.",
-    ),
-    click.option("-v", "--verbose", is_flag=True, help="Print a line for each file."),
-    click.option("-q", "--quiet", is_flag=True, help="No progress bars; errors only."),
-)
+Decorator = Callable[[Command], Command]
+
+
+def filter_options(noun: str) -> tuple[Decorator, ...]:
+    return (
+        click.option(
+            "--include",
+            multiple=True,
+            metavar="PATTERN",
+            help=f"Only {noun}s that match, e.g. '*.txt'. Repeatable.",
+        ),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="PATTERN",
+            help=f"No {noun}s that match, e.g. .git. Repeatable.",
+        ),
+    )
+
+
+def transfer_options(noun: str) -> tuple[Decorator, ...]:
+    """`noun`: what is transferred, one at a time."""
+    return (
+        *filter_options(noun),
+        click.option("-n", "--dry-run", is_flag=True, help="Print what would be done, do nothing."),
+        click.option(
+            "--parallel",
+            type=click.IntRange(1, PARALLEL_MAX),
+            default=PARALLEL,
+            show_default=True,
+            metavar="N",
+            help=f"{noun.capitalize()}s at once.",
+        ),
+        click.option("-v", "--verbose", is_flag=True, help=f"Print a line for each {noun}."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress bars; errors only."),
+    )
+
+
+FILTER_OPTIONS = filter_options("file")
+TRANSFER_OPTIONS = transfer_options("file")
 _WRITE_OPTIONS = (
     click.option("--content-type", metavar="TYPE", help="Otherwise by the name's ending."),
     click.option("--cache-control", metavar="TEXT", help="For browsers, e.g. max-age=3600."),
@@ -71,7 +83,7 @@ _WRITE_OPTIONS = (
 )
 
 
-def with_options(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Command], Command]:
+def with_options(options: tuple[Decorator, ...]) -> Decorator:
     def decorate(command: Command) -> Command:
         for option in reversed(options):
             command = option(command)
