@@ -11,7 +11,7 @@ import click
 from holdfast.cli.failure import Failure
 from holdfast.cli.importing.servers import is_url, source_of, target_of
 from holdfast.cli.objects.connection import Connection, object_options
-from holdfast.cli.objects.copying import transfer_options, with_options
+from holdfast.cli.objects.copying import options_of_transfers, with_options
 from holdfast.cli.objects.output import Output
 from holdfast.cli.objects.places import SCHEME, Filters
 
@@ -23,7 +23,7 @@ PARTIAL = 3
 @click.argument("source", metavar="SOURCE")
 @click.argument("buckets", nargs=-1, metavar="[BUCKET]...")
 @click.option("--to", "to", metavar="PROFILE|URL", help="The destination. Default: as everywhere.")
-@with_options(transfer_options("key"))
+@with_options(options_of_transfers("key"))
 @click.option("--merge", is_flag=True, help="Also into buckets that have objects of their own.")
 @click.option(
     "--public",

@@ -35,7 +35,7 @@ _PAIR = "NAME=VALUE"
 Decorator = Callable[[Command], Command]
 
 
-def filter_options(noun: str) -> tuple[Decorator, ...]:
+def options_of_filters(noun: str) -> tuple[Decorator, ...]:
     return (
         click.option(
             "--include",
@@ -52,10 +52,10 @@ def filter_options(noun: str) -> tuple[Decorator, ...]:
     )
 
 
-def transfer_options(noun: str) -> tuple[Decorator, ...]:
+def options_of_transfers(noun: str) -> tuple[Decorator, ...]:
     """`noun`: what is transferred, one at a time."""
     return (
-        *filter_options(noun),
+        *options_of_filters(noun),
         click.option("-n", "--dry-run", is_flag=True, help="Print what would be done, do nothing."),
         click.option(
             "--parallel",
@@ -70,8 +70,8 @@ def transfer_options(noun: str) -> tuple[Decorator, ...]:
     )
 
 
-FILTER_OPTIONS = filter_options("file")
-TRANSFER_OPTIONS = transfer_options("file")
+FILTER_OPTIONS = options_of_filters("file")
+TRANSFER_OPTIONS = options_of_transfers("file")
 _WRITE_OPTIONS = (
     click.option("--content-type", metavar="TYPE", help="Otherwise by the name's ending."),
     click.option("--cache-control", metavar="TEXT", help="For browsers, e.g. max-age=3600."),
