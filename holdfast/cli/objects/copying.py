@@ -32,10 +32,10 @@ PARALLEL = 32
 PARALLEL_MAX = 256
 _PAIR = "NAME=VALUE"
 
-Decorator = Callable[[Command], Command]
+Option = Callable[[Any], Any]
 
 
-def options_of_filters(noun: str) -> tuple[Decorator, ...]:
+def options_of_filters(noun: str) -> tuple[Option, ...]:
     return (
         click.option(
             "--include",
@@ -52,7 +52,7 @@ def options_of_filters(noun: str) -> tuple[Decorator, ...]:
     )
 
 
-def options_of_transfers(noun: str) -> tuple[Decorator, ...]:
+def options_of_transfers(noun: str) -> tuple[Option, ...]:
     """`noun`: what is transferred, one at a time."""
     return (
         *options_of_filters(noun),
@@ -83,7 +83,7 @@ _WRITE_OPTIONS = (
 )
 
 
-def with_options(options: tuple[Decorator, ...]) -> Decorator:
+def with_options(options: tuple[Option, ...]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         for option in reversed(options):
             command = option(command)
