@@ -111,16 +111,18 @@ class Terminal:
         self._screen = pyte.Screen(columns, ROWS)
         self._stream = pyte.ByteStream(self._screen)
         self.lines: list[Line] = []
+        #: of the last command: the screen after each write of it
+        self.frames: list[list[Line]] = []
         #: what the commands wrote, control sequences and all
         self.raw = b""
 
     def text(self) -> list[str]:
-        return ["".join(text for text, _ in line).rstrip() for line in self.lines]
+        return text_of(self.lines)
 
     def run(self, step: Step) -> None:
         self._stream.feed(b"\x1b[1m$ " + step.command.encode() + b"\x1b[0m\r\n")
         words = shlex.split(step.command)
-        frames = [self._read(), *self._frames([sys.executable, "-m", *words])]
+        frames = self.frames = [self._read(), *self._frames([sys.executable, "-m", *words])]
         if step.middle:
             full = max(len(frame) for frame in frames)
             fullest = [frame for frame in frames if len(frame) == full]
@@ -157,6 +159,10 @@ class Terminal:
         while lines and not "".join(text for text, _ in lines[-1]).strip():
             lines.pop()
         return lines
+
+
+def text_of(lines: list[Line]) -> list[str]:
+    return ["".join(text for text, _ in line).rstrip() for line in lines]
 
 
 def _runs(cells: Line) -> Line:

@@ -156,15 +156,14 @@ class SqliteReader:
     ) -> Found | None:
         select = _WITH_DATA if with_data else _PLAIN
         if seq == 0:
-            mark = self._recent.get(bucket_id, key)
+            mark = self._recent.get(bucket_id, key, with_data)
             if not isinstance(mark, int):
-                return mark if with_data else Found(mark.version, None)
+                return mark
             # Nearly always this one statement is all.
             rows = self._rows(select["objects"], (bucket_id, key))
             if rows:
                 found = self._found(bucket_id, rows[0])
-                if found.data is not None:
-                    self._recent.keep(bucket_id, key, mark, found)
+                self._recent.keep(bucket_id, key, with_data, mark, found)
                 return found
             return self._find_marker(bucket_id, key, select)
         which, values = " AND v.seq = ?", (bucket_id, key, seq)

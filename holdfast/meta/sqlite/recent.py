@@ -1,4 +1,4 @@
-"""Small content that was read a moment ago, kept while its key's mark stands.
+"""Rows that were read a moment ago, with small content, kept while their key's mark stands.
 
 A mark is one of the committer's shared words, chosen by a hash of bucket and key; keys that share one
 merely lose a kept read too early. The committer moves the marks of all keys that a transaction
@@ -54,13 +54,14 @@ class RecentReads:
         self._marks = marks
         self._bytes_max = bytes_max
         self._bytes = 0  # of the young
-        self._young: dict[tuple[int, bytes], tuple[int, Found]] = {}
-        self._old: dict[tuple[int, bytes], tuple[int, Found]] = {}
+        # by bucket, key and whether content was asked for
+        self._young: dict[tuple[int, bytes, bool], tuple[int, Found]] = {}
+        self._old: dict[tuple[int, bytes, bool], tuple[int, Found]] = {}
 
-    def get(self, bucket_id: int, key: bytes) -> Found | int:
+    def get(self, bucket_id: int, key: bytes, with_data: bool) -> Found | int:
         """What was read, or the mark for `keep`, to be taken before the database is read."""
         mark: int = self._marks[mark_of(bucket_id, key)]
-        name = (bucket_id, key)
+        name = (bucket_id, key, with_data)
         kept = self._young.get(name)
         if kept is not None:
             return kept[1] if kept[0] == mark else mark
@@ -71,13 +72,13 @@ class RecentReads:
                 return kept[1]
         return mark
 
-    def keep(self, bucket_id: int, key: bytes, mark: int, found: Found) -> None:
+    def keep(self, bucket_id: int, key: bytes, with_data: bool, mark: int, found: Found) -> None:
         """`found` was read after `mark` was taken."""
         if mark & 1 or self._marks[mark_of(bucket_id, key)] != mark:
             return
-        self._add((bucket_id, key), (mark, found))
+        self._add((bucket_id, key, with_data), (mark, found))
 
-    def _add(self, name: tuple[int, bytes], kept: tuple[int, Found]) -> None:
+    def _add(self, name: tuple[int, bytes, bool], kept: tuple[int, Found]) -> None:
         data = kept[1].data
         size = ENTRY_BYTES + len(name[1]) + (0 if data is None else len(data))
         if 2 * size > self._bytes_max:
