@@ -597,4 +597,4 @@ class Connection(FlowControl):
 
 def _has_length(response: Response) -> bool:
     """Whether the handler gave a Content-Length of its own (a HEAD without a body object)."""
-    return any(name.lower() == "content-length" for name, _ in response.headers)
+    return any(len(n) == 14 and n.lower() == "content-length" for n, _ in response.headers)
