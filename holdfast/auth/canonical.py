@@ -37,31 +37,22 @@ _SPACES = re.compile(" {2,}")
 
 
 class SigningKey(NamedTuple):
-    """`raw` is the derived key (32 bytes); the other two are HMAC's hashes with the key set up
-    (RFC 2104 section 4), to be copied, never updated."""
+    """`raw` is the derived key (32 bytes); `mac` a keyed HMAC, to be copied, never updated."""
 
     raw: bytes
-    inner: hashlib._Hash
-    outer: hashlib._Hash
+    mac: hmac.HMAC
 
     def sign(self, text: str) -> str:
         """The signature of `text` in lower-case hexadecimal."""
-        # In half the time of a copy of hmac.HMAC, a third of hmac.digest's.
-        inner = self.inner.copy()
-        inner.update(text.encode("latin-1"))
-        outer = self.outer.copy()
-        outer.update(inner.digest())
-        return outer.hexdigest()
+        # Copying a keyed HMAC costs 2/3 of hmac.digest, which sets the key up anew.
+        mac = self.mac.copy()
+        mac.update(text.encode("latin-1"))
+        return mac.hexdigest()
 
 
 @lru_cache(maxsize=SIGNING_KEYS_MAX)
 def signing_key_of(raw: bytes) -> SigningKey:
-    block = raw.ljust(hashlib.sha256().block_size, b"\0")
-    return SigningKey(
-        raw,
-        hashlib.sha256(bytes(byte ^ 0x36 for byte in block)),
-        hashlib.sha256(bytes(byte ^ 0x5C for byte in block)),
-    )
+    return SigningKey(raw, hmac.new(raw, digestmod="sha256"))
 
 
 @lru_cache(maxsize=SIGNING_KEYS_MAX)
