@@ -43,7 +43,8 @@ _METADATA_OPTIONS = frozenset(
 )
 #: how servers say that a source is too large for one copy
 _TOO_LARGE_CODES = ("EntityTooLarge", "InvalidRequest")
-_KEPT_HEADERS = (
+#: system metadata that a copy carries along
+KEPT_HEADERS = (
     "content-type",
     "cache-control",
     "content-disposition",
@@ -109,7 +110,7 @@ async def _info(session: Session, source: ReadSpec) -> ObjectInfo:
 
 
 def _kept(info: ObjectInfo, replaced: bool) -> dict[str, str]:
-    headers = {name: info.headers[name] for name in _KEPT_HEADERS if name in info.headers}
+    headers = {name: info.headers[name] for name in KEPT_HEADERS if name in info.headers}
     if not replaced:
         headers |= {METADATA + name: header_text(value) for name, value in info.metadata.items()}
     return headers

@@ -28,6 +28,7 @@ from holdfast.client import checksums, xml
 from holdfast.client.address import Request
 from holdfast.client.asynchronous import AsyncObjectStore
 from holdfast.client.config import MIB
+from holdfast.client.copying import KEPT_HEADERS
 from holdfast.client.errors import ChecksumMismatch, ConnectionFailed, S3Error
 from holdfast.client.models import ObjectInfo, RawResponse
 from holdfast.client.options import METADATA, header_text, tag_header
@@ -41,15 +42,7 @@ FILES_AT_ONCE = 2
 #: read in one go; hashing this much does not keep others waiting
 INLINE_HASH_BYTES_MAX = 256 * 1024
 READ_BYTES = MIB
-_KEPT_HEADERS = (
-    "content-type",
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "expires",
-    "x-amz-website-redirect-location",
-)
+_KEPT_HEADERS = (*KEPT_HEADERS, "x-amz-website-redirect-location")
 #: ownership without ACLs; a public access block
 _ACL_REFUSALS = ("AccessControlListNotSupported", "AccessDenied")
 _LOCK = "x-amz-object-lock-"
