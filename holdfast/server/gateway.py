@@ -157,6 +157,8 @@ class Gateway:
         """Whether to accept on the sockets of the other workers too: the kernel goes on giving
         connections to the socket of a worker that can't be started, where they would wait."""
         self._covers = others
+        if self._http is None:
+            return  # it starts; once it is ready it is told again
         if self._cover_change is None or self._cover_change.done():
             self._cover_change = asyncio.get_running_loop().create_task(self._change_cover())
 
@@ -165,13 +167,20 @@ class Gateway:
             if not self._covers:
                 self._stop_covering()
                 return
-            assert self._http is not None
-            for listener in self._site.listeners:
-                for sock in listener.sockets_of_others(self._worker):
-                    # a server closes its socket, and this one may be wanted again
-                    self._covering.append(await self._serve(self._http, listener, sock.dup()))
+            try:
+                await self._start_covering()
+            except OSError as error:  # no descriptor left; the next death of the other tries again
+                _log.error("can't accept for a worker that is missing: %s", error.strerror)
+                return
             if not self._covering:
                 return  # the workers share all sockets
+
+    async def _start_covering(self) -> None:
+        assert self._http is not None
+        for listener in self._site.listeners:
+            for sock in listener.sockets_of_others(self._worker):
+                # a server closes its socket, and this one may be wanted again
+                self._covering.append(await self._serve(self._http, listener, sock.dup()))
 
     def _stop_covering(self) -> None:
         for server in self._covering:
