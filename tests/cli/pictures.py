@@ -106,7 +106,8 @@ class Terminal:
 
     def __init__(self, columns: int, environ: dict[str, str], directory: Path) -> None:
         self._columns = columns
-        self._environ = environ
+        # whoever started us may have said how wide its own terminal is (xdist does)
+        self._environ = {n: v for n, v in environ.items() if n not in ("COLUMNS", "LINES")}
         self._directory = directory
         self._screen = pyte.Screen(columns, ROWS)
         self._stream = pyte.ByteStream(self._screen)

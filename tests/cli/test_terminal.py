@@ -24,8 +24,7 @@ COLOUR = re.compile(rb"\x1b\[[0-9;]*3[0-9]")
 def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Of a server that takes its time, so that the bars are seen."""
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "HOLDFAST_"))}
-    for name in ("NO_COLOR", "COLUMNS", "LINES"):  # xdist says how wide its own terminal is
-        kept.pop(name, None)
+    kept.pop("NO_COLOR", None)
     home = str(tmp_path_factory.mktemp("home"))
     with Server() as server:
         server.create_bucket("shown")
