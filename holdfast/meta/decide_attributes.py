@@ -10,6 +10,8 @@ Follows S3's object lock: https://docs.aws.amazon.com/AmazonS3/latest/userguide/
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from holdfast.meta.commands import ChangeVersion, DeleteObject, Retention, VersionChanged
@@ -80,19 +82,19 @@ def _find(
 
 def _changed(command: ChangeVersion, version: ObjectVersion, clock: Clock) -> ObjectVersion:
     """A copy of `version` as the command wants it. Raises Refusal AccessDenied."""
-    changed = msgspec.structs.replace(version)
+    changed: dict[str, Any] = {}
     if command.tags is not None:
-        changed.tags = command.tags
+        changed["tags"] = command.tags
     if command.acl is not None:
-        changed.acl = command.acl
+        changed["acl"] = command.acl
     if command.legal_hold is not None:
-        changed.legal_hold = command.legal_hold
+        changed["legal_hold"] = command.legal_hold
     wanted = command.retention
     if wanted is not None:
         if not _may_become(version, wanted, clock, bypass=command.bypass_governance):
             raise Refusal("AccessDenied")
-        changed.lock_mode, changed.retain_until_ms = wanted.mode, wanted.until_ms
-    return changed
+        changed.update(lock_mode=wanted.mode, retain_until_ms=wanted.until_ms)
+    return msgspec.structs.replace(version, **changed)
 
 
 def _is_whole(retention: Retention) -> bool:

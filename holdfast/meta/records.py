@@ -41,8 +41,8 @@ class Blob(msgspec.Struct, frozen=True, array_like=True):
     encryption: bytes = b""
 
 
-class ObjectVersion(msgspec.Struct, array_like=True):
-    """One version of an object, or a delete marker.
+class ObjectVersion(msgspec.Struct, array_like=True, frozen=True):
+    """One version of an object, or a delete marker. Frozen, since a store may give it out twice.
 
     Its content is, in this order: `parts_id` > 0, a list of parts; `blob`, a file; else inline
     data kept under `seq` (none when size is 0). The `parts_id` of a multipart version is the id of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from holdfast.meta.commands import (
@@ -106,13 +107,18 @@ class VersionTests(MetaHarness):
         result = self.change(b"k", seq, tags={"t": "ä"}, legal_hold=True)
         assert result == VersionChanged(changed.seq, which == "null")
         self.change(b"k", seq, acl=b"\x00", retention=Retention("GOVERNANCE", until))
-        changed = before[changed.seq]
-        changed.tags, changed.acl, changed.legal_hold = {"t": "ä"}, b"\x00", True
-        changed.lock_mode, changed.retain_until_ms = "GOVERNANCE", until
+        changed = before[changed.seq] = msgspec.structs.replace(
+            before[changed.seq],
+            tags={"t": "ä"},
+            acl=b"\x00",
+            legal_hold=True,
+            lock_mode="GOVERNANCE",
+            retain_until_ms=until,
+        )
         assert {one: self.version(b"k", one) for one in before} == before
         assert self.data(b"k") == b"current"
         self.change(b"k", seq, tags={}, acl=b"", legal_hold=False)
-        changed.tags, changed.acl, changed.legal_hold = {}, b"", False
+        changed = msgspec.structs.replace(changed, tags={}, acl=b"", legal_hold=False)
         assert self.version(b"k", seq) == changed
 
     def test_what_can_not_be_changed(self) -> None:
@@ -258,8 +264,7 @@ class VersionTests(MetaHarness):
         before = self.version(b"a")
         renamed = self.rename(b"a", b"b/c")
         assert renamed == ObjectPut(put.seq, put.modified_ms, True)
-        before.key = b"b/c"
-        assert self.version(b"b/c") == before
+        assert self.version(b"b/c") == msgspec.structs.replace(before, key=b"b/c")
         assert self.data(b"b/c") == b"inline"
         assert self.keys() == [b"b/c"]
         assert self.run(self.meta.find(self.bucket.id, b"a")) is None

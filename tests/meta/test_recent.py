@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import apsw
+import msgspec
 import pytest
 
 from holdfast.meta.commands import (
@@ -174,6 +176,39 @@ def test_a_committer_that_died_within_a_change(tmp_path: Path) -> None:
         assert isinstance(store._recent.get(bucket_id, KEY, True), int)
 
 
+class Broken(Committer):
+    """Its disk fails within a COMMIT."""
+
+    def _end(self) -> None:
+        if Broken.is_broken:
+            raise apsw.IOError("injected")
+        super()._end()
+
+    is_broken = False
+
+
+def test_an_outcome_that_nobody_knows(tmp_path: Path) -> None:
+    """What is on the disk is seen by the next committer: nothing is kept until it has looked."""
+    with Running(tmp_path, Broken) as running, remembering(running) as store:
+        bucket_id = running.create()
+        running.run(running.meta.submit(put(bucket_id, KEY, b"one")))
+        assert data_of(store, bucket_id) == b"one"
+        Broken.is_broken = True
+        try:
+            answer = running.loop.create_task(running.meta.submit(put(bucket_id, KEY, b"two")))
+            running.run(asyncio.sleep(0))
+            running.thread.join(30)
+        finally:
+            Broken.is_broken = False
+        assert isinstance(running.failure, apsw.IOError)
+        assert running.counters.marks[mark_of(bucket_id, KEY)] & 1
+        assert data_of(store, bucket_id) == b"one"
+        assert isinstance(store._recent.get(bucket_id, KEY, True), int), "read, but not kept"
+        running.start_committer()
+        running.run(asyncio.wait_for(answer, 30))
+        assert data_of(store, bucket_id) == b"two"
+
+
 def found(data: bytes) -> Found:
     version = ObjectVersion(
         bucket_id=1, key=KEY, seq=1, size=len(data), etag="0" * 32, modified_ms=1, owner=OWNER
@@ -201,3 +236,18 @@ def test_what_is_kept_is_bounded() -> None:
     assert isinstance(mark, int)
     reads.keep(1, b"large", True, mark, found(b"x" * bytes_max))
     assert isinstance(reads.get(1, b"large", True), int), "one entry does not push out all others"
+
+
+def test_metadata_and_tags_count() -> None:
+    counters = Counters.anonymous()
+    reads = RecentReads(counters.marks, 100 * ENTRY_BYTES)
+    pairs = {f"name{number}": "x" * 190 for number in range(10)}
+    small = found(b"x")
+    large = Found(msgspec.structs.replace(small.version, metadata=pairs, tags=pairs), b"x")
+    for number in range(200):
+        key = b"%d" % number
+        mark = reads.get(1, key, True)
+        assert isinstance(mark, int)
+        reads.keep(1, key, True, mark, large)
+    kept = [one for one in range(200) if not isinstance(reads.get(1, b"%d" % one, True), int)]
+    assert 5 < len(kept) < 20, "some 8 KiB each"

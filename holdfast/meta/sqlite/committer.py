@@ -55,7 +55,7 @@ class _NoRoom(Exception):
     """The disk has no room for the transaction; nothing of it happened."""
 
 
-def _is_fatal(error: Exception) -> bool:
+def _is_fatal(error: BaseException) -> bool:
     """Whether the database itself failed, and not one command."""
     of_command = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError)
     return isinstance(error, apsw.Error) and not isinstance(error, of_command)
@@ -319,14 +319,17 @@ class Committer:
             self._applier.config_changed = False
             if self._in_transaction():
                 self._run_sql("ROLLBACK")
-            if wal.is_no_room(error):
+            no_room = wal.is_no_room(error)
+            if no_room or not _is_fatal(error):
+                self._end_change()
+            # else it is unknown what is on the disk, and the next committer moves the marks
+            if no_room:
                 raise _NoRoom from error
             raise
-        finally:
-            self._touched()
+        self._end_change()
         self._count()
 
-    def _touched(self) -> None:
+    def _end_change(self) -> None:
         end_change(self._counters.marks, self._applier.touched)
         self._applier.touched.clear()
 

@@ -19,8 +19,10 @@ from holdfast.meta.contract import Found
 
 #: words of four bytes
 MARKS = 1 << 16
-#: what an entry costs beside its content and key
+#: what an entry costs beside its content, its key and what follows
 ENTRY_BYTES = 1_500
+#: what a pair of metadata, headers or tags costs beside its characters
+PAIR_BYTES = 150
 
 
 def mark_of(bucket_id: int, key: bytes) -> int:
@@ -43,6 +45,16 @@ def end_change(marks: memoryview, touched: set[int]) -> None:
 def settle(marks: memoryview) -> None:
     """A committer that died may have left marks odd: what they stand for was changed, or not."""
     end_change(marks, {index for index, mark in enumerate(marks) if mark & 1})
+
+
+def _bytes_of(found: Found) -> int:
+    """About what it takes in memory."""
+    version, data = found
+    size = ENTRY_BYTES + len(version.acl) + (0 if data is None else len(data))
+    for pairs in (version.headers, version.metadata, version.tags):
+        for name, value in pairs.items():
+            size += PAIR_BYTES + len(name) + len(value)
+    return size
 
 
 class RecentReads:
@@ -79,8 +91,7 @@ class RecentReads:
         self._add((bucket_id, key, with_data), (mark, found))
 
     def _add(self, name: tuple[int, bytes, bool], kept: tuple[int, Found]) -> None:
-        data = kept[1].data
-        size = ENTRY_BYTES + len(name[1]) + (0 if data is None else len(data))
+        size = len(name[1]) + _bytes_of(kept[1])
         if 2 * size > self._bytes_max:
             return
         if 2 * (self._bytes + size) > self._bytes_max:
