@@ -30,7 +30,7 @@ DATABASE = "holdfast.db"
 SOCKET = "commit.sock"
 #: sun_path, less its NUL
 SOCKET_PATH_BYTES_MAX = 107
-#: small content that each worker keeps in memory for the next read
+#: rows with small content that each worker keeps in memory for the next read
 RECENT_BYTES_MAX = 32 << 20
 #: a long WAL is recovered first
 COMMITTER_START_SECONDS_MAX = 60.0
