@@ -76,7 +76,7 @@ class SqliteReader:
     by one thread at a time."""
 
     def __init__(self, path: Path, counters: Counters, *, recent_bytes_max: int = 0) -> None:
-        """`recent_bytes_max`: rows with small content that are kept here; only where `counters` are shared with
+        """`recent_bytes_max`: of rows and content that are kept; only where `counters` are shared with
         the committer."""
         check_library()
         self._counters = counters
