@@ -1,8 +1,9 @@
 """The only writer of the database: takes every command that waits, commits once, answers all.
 
 A blocking loop without asyncio. One turn: read all sockets, then in one transaction decide and
-apply the commands one after the other, remember the results (sessions.py), commit, move the shared
-counters, answer. A condition that fails is an answer like any other.
+apply the commands one after the other, and those that arrived meanwhile (they would else wait for
+a whole commit), remember the results (sessions.py), commit, move the shared counters, answer. A
+condition that fails is an answer like any other.
 - A command that can't be applied must not take others with it: the transaction is rolled back and
   its commands are done again one by one.
 - No room: the reserve is given up, what needs room is refused (`DiskFull`), the rest done again.
@@ -41,6 +42,8 @@ from holdfast.meta.state import GRACE_MS, Clock
 RECEIVE_BYTES = 256 << 10
 BATCH_COMMANDS_MAX = 512
 BATCH_BYTES_MAX = 8 << 20
+#: how often a transaction takes in what arrived while it was made
+LATE_ROUNDS_MAX = 4
 # A commit in which a page of an index was split walks over the whole table of the cache
 # (sqlite3PcacheTruncate): with 32 MiB that was an eighth of the committer's time.
 CACHE_BYTES_MAX = 4 << 20
@@ -113,6 +116,8 @@ class Committer:
         self._buffer = memoryview(bytearray(RECEIVE_BYTES))
         self._clients: dict[bytes, ClientConnection] = {}
         self._ready: deque[ClientConnection] = deque()
+        self._batch_bytes = 0  # of the commands in the batch that is being made
+        self._stopping = False
         self._stop_receiver, self._stop_sender = socket.socketpair()
 
     def stop(self) -> None:
@@ -180,8 +185,16 @@ class Committer:
 
     def _turn(self) -> bool:
         """Whether to go on."""
-        wait_s = 0.0 if self._ready else max(0.0, self._housekeeping_at - time.monotonic())
-        going_on = True
+        self._poll(0.0 if self._ready else max(0.0, self._housekeeping_at - time.monotonic()))
+        batch: list[Waiting] = []
+        self._batch_bytes = 0
+        if self._gather(batch):
+            self._process(batch)
+        if time.monotonic() >= self._housekeeping_at:
+            self._keep_house()
+        return not self._stopping
+
+    def _poll(self, wait_s: float) -> None:
         for key, events in self._selector.select(wait_s):
             client = key.data
             if client is not None:
@@ -189,13 +202,7 @@ class Committer:
             elif key.fileobj is self._listener:
                 self._accept()
             else:
-                going_on = False
-        batch = self._gather()
-        if batch:
-            self._process(batch)
-        if time.monotonic() >= self._housekeeping_at:
-            self._keep_house()
-        return going_on
+                self._stopping = True
 
     def _accept(self) -> None:
         try:
@@ -236,11 +243,11 @@ class Committer:
             client.session.gone_s = time.monotonic()
             del self._clients[client.session.id]
 
-    def _gather(self) -> list[Waiting]:
-        """The commands that wait, within the bounds of a batch, in turn over the clients."""
-        batch: list[Waiting] = []
-        batch_bytes = 0
-        while self._ready and len(batch) < BATCH_COMMANDS_MAX and batch_bytes < BATCH_BYTES_MAX:
+    def _gather(self, batch: list[Waiting]) -> list[Waiting]:
+        """Add the commands that wait to `batch`, within its bounds and in turn over the clients.
+        Returns what came new."""
+        start = len(batch)
+        while self._ready and self._has_place(batch):
             client = self._ready.popleft()
             client.is_ready = False
             session = client.session
@@ -256,20 +263,29 @@ class Committer:
                     except msgspec.MsgspecError as error:
                         waiting.answer = encode_answer(number, Failed(f"not a command: {error}"))
                     batch.append(waiting)
-                    batch_bytes += len(body)
-                    if len(batch) >= BATCH_COMMANDS_MAX or batch_bytes >= BATCH_BYTES_MAX:
+                    self._batch_bytes += len(body)
+                    if not self._has_place(batch):
                         client.is_ready = True
                         self._ready.append(client)
                         break
             except ProtocolError:
                 self._drop(client)
-        return batch
+        return batch[start:]
+
+    def _has_place(self, batch: list[Waiting]) -> bool:
+        return len(batch) < BATCH_COMMANDS_MAX and self._batch_bytes < BATCH_BYTES_MAX
+
+    def _gather_late(self, batch: list[Waiting]) -> list[Waiting]:
+        """What arrived while the transaction was made."""
+        if self._has_place(batch):
+            self._poll(0.0)
+        return self._gather(batch)
 
     # -- the transaction -----------------------------------------------------------------------
 
     def _process(self, batch: list[Waiting]) -> None:
         try:
-            self._commit(batch, full=not self._reserve.held)
+            self._commit(batch, full=not self._reserve.held, late_rounds=LATE_ROUNDS_MAX)
         except _NoRoom:
             self._make_room(batch)
         except Exception as error:
@@ -301,13 +317,20 @@ class Committer:
             for waiting in batch:
                 waiting.answer = encode_answer(waiting.number, Refused("DiskFull"))
 
-    def _commit(self, batch: list[Waiting], *, full: bool) -> None:
-        """All of `batch` in one transaction; on any exception nothing of it happened."""
+    def _commit(self, batch: list[Waiting], *, full: bool, late_rounds: int = 0) -> None:
+        """All of `batch`, and what is added to it in the late rounds, in one transaction; on any
+        exception nothing of it happened."""
         self._clock.set(self._now_us())
         decided: list[Waiting] = []
         try:
             self._begin()
-            if self._decide(batch, decided, full=full):
+            changed = self._decide(batch, decided, full=full)
+            for _ in range(late_rounds):
+                late = self._gather_late(batch)
+                if not late:
+                    break
+                changed = self._decide(late, decided, full=full) or changed
+            if changed:
                 self._sessions.save({one.session for one in decided}, self._clock.last_seq)
             begin_change(self._counters.marks, self._applier.touched)
             self._end()
