@@ -107,9 +107,11 @@ class SetVersioning(msgspec.Struct, frozen=True, array_like=True, tag=12):
 
 
 class EnableObjectLock(msgspec.Struct, frozen=True, array_like=True, tag=13):
-    """For good. -> Done, or Refused NoSuchBucket / InvalidBucketState (versioning not Enabled)."""
+    """For good. -> Done, or Refused NoSuchBucket / InvalidBucketState (versioning not Enabled).
+    `documents`: the configuration that comes with it, by kind."""
 
     bucket_id: int
+    documents: dict[str, bytes] = {}
 
 
 class PutObject(msgspec.Struct, frozen=True, array_like=True, tag=20):

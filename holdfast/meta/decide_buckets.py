@@ -106,6 +106,8 @@ def enable_object_lock(
         raise Refusal("InvalidBucketState")
     if not bucket.object_lock:
         effects.append(PutBucket(msgspec.structs.replace(bucket, object_lock=True)))
+    for kind, body in command.documents.items():
+        effects.append(WriteDocument(bucket.id, kind, body))
     return Done()
 
 

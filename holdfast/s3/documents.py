@@ -14,6 +14,7 @@ from holdfast.meta.commands import PutDocument, Refused
 from holdfast.meta.records import Bucket
 from holdfast.s3.call import Call
 from holdfast.s3.errors import S3Error
+from holdfast.s3.faults import refusal
 from holdfast.s3.numbers import whole_number
 from holdfast.s3.payload import read_document
 from holdfast.s3.xml import XML_BODY_BYTES_MAX
@@ -35,7 +36,7 @@ async def store_document(
 async def put_document(call: Call, bucket: Bucket, kind: str, body: bytes | None) -> None:
     result = await call.services.meta.submit(PutDocument(bucket.id, kind, body))
     if isinstance(result, Refused):
-        raise S3Error("InsufficientStorage" if result.code == "DiskFull" else result.code)
+        raise refusal(result)
 
 
 async def answer_document(call: Call, kind: str, absent: str | bytes) -> Response:

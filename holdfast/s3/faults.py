@@ -7,6 +7,7 @@ import logging
 from holdfast.auth.identity import AuthError
 from holdfast.blobs.contract import DiskFull
 from holdfast.http.message import BadBody, BodyTooLarge, Request
+from holdfast.meta.commands import Refused
 from holdfast.meta.contract import MetaFull, MetaUnavailable
 from holdfast.s3.errors import ERRORS, S3Error
 
@@ -48,6 +49,17 @@ def as_s3_error(request: Request, error: BaseException) -> S3Error:
         return S3Error("ServiceUnavailable")
     _log.error("request %s: %s %s", request.id, request.method, request.path, exc_info=error)
     return S3Error("InternalError")
+
+
+def refusal(result: Refused, **fields: str) -> S3Error:
+    """S3's error for what the store refused. `fields`: as in S3Error."""
+    if result.code == "DiskFull":
+        return S3Error("InsufficientStorage")
+    if result.code in ("StaleContent", "ContentGone", "PartsChanged"):
+        return S3Error("ServiceUnavailable", "The content changed meanwhile. Please try again.")
+    if result.code == "AccessDenied":
+        return S3Error("AccessDenied", "Access Denied because object protected by object lock.")
+    return S3Error(result.code, **fields)
 
 
 def _name_condition(request: Request, error: S3Error) -> None:

@@ -63,8 +63,12 @@ class VersionTests(MetaHarness):
         assert self.submit(SetVersioning(99, "Enabled")) == Refused("NoSuchBucket")
         assert self.submit(EnableObjectLock(self.bucket.id)) == Refused("InvalidBucketState")
         self.versioning("Suspended")
-        assert self.submit(EnableObjectLock(self.bucket.id)) == Refused("InvalidBucketState")
+        with_rule = EnableObjectLock(self.bucket.id, {"lock": b"rule"})
+        assert self.submit(with_rule) == Refused("InvalidBucketState")
+        assert self.run(self.meta.document(self.bucket.id, "lock")) is None
         self.lock()
+        assert self.submit(with_rule) == Done()
+        assert self.run(self.meta.document(self.bucket.id, "lock")) == b"rule"
         assert self.submit(EnableObjectLock(self.bucket.id)) == Done()
         suspend = SetVersioning(self.bucket.id, "Suspended")
         assert self.submit(suspend) == Refused("InvalidBucketState")

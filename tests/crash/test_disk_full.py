@@ -97,6 +97,8 @@ def _fill_and_recover(client: Client) -> dict[bytes, bytes]:
     _check_all(client, written)
     _fill(client, "small", SMALL_BYTES, written)  # into what room the large ones left
     _check_all(client, written)
+    refused = client.request("PUT", "another-bucket")
+    assert (refused.status, refused.find("Code")) == (507, "InsufficientStorage"), refused
 
     for key in [key for key in written if key.endswith((b"1", b"2", b"3", b"4", b"5"))]:
         assert client.request("DELETE", BUCKET, key).status == 204

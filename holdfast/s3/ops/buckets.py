@@ -15,6 +15,7 @@ from holdfast.s3.checksums import HEADERS
 from holdfast.s3.dates import iso_date
 from holdfast.s3.documents import put_document
 from holdfast.s3.errors import S3Error
+from holdfast.s3.faults import refusal
 from holdfast.s3.names import decode_token, encode_token, is_bucket_name
 from holdfast.s3.numbers import whole_number
 from holdfast.s3.operation import BUCKET, SERVICE, Header, Input, Query, operation
@@ -129,7 +130,7 @@ async def create_bucket(call: Call, inp: CreateBucketInput) -> Response:
     )
     if isinstance(result, Refused):
         if result.code != "BucketAlreadyOwnedByYou" or region != "us-east-1":
-            raise S3Error(result.code, BucketName=name)
+            raise refusal(result, BucketName=name)
         await put_document(call, await call.bucket(), ACL_KIND, documents.get(ACL_KIND))
     else:
         assert isinstance(result, BucketCreated)
@@ -182,7 +183,7 @@ async def delete_bucket(call: Call, inp: BucketInput) -> Response:
             await _abort_uploads(call, bucket)
             result = await meta.submit(DeleteBucket(bucket.id))
     if isinstance(result, Refused):
-        raise S3Error(result.code, BucketName=bucket.name)
+        raise refusal(result, BucketName=bucket.name)
     return call.empty()
 
 

@@ -7,7 +7,7 @@ from holdfast.meta.commands import ChangeVersion, Refused, VersionChanged
 from holdfast.meta.records import Bucket
 from holdfast.s3.call import Call
 from holdfast.s3.errors import S3Error
-from holdfast.s3.ops.write import refusal
+from holdfast.s3.faults import refusal
 from holdfast.s3.render import version_header
 
 

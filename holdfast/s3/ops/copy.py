@@ -35,6 +35,7 @@ from holdfast.s3.conditions import ReadConditions, check_read, unwanted_etag, wa
 from holdfast.s3.content import checksum_of
 from holdfast.s3.dates import iso_date
 from holdfast.s3.errors import S3Error
+from holdfast.s3.faults import refusal
 from holdfast.s3.metadata import REDIRECT_HEADER, check_user_metadata, system_metadata
 from holdfast.s3.names import check_key, encode_version_id
 from holdfast.s3.operation import OBJECT, Header, Input, operation
@@ -43,7 +44,6 @@ from holdfast.s3.ops.write import (
     PUT_BYTES_MAX,
     ObjectMetadataInput,
     further_fields,
-    refusal,
     remove_quietly,
     write_conditions,
 )

@@ -24,11 +24,11 @@ from holdfast.s3.checksums import HEADERS
 from holdfast.s3.conditions import bare_etag, wanted_etag
 from holdfast.s3.dates import parse_any_date
 from holdfast.s3.errors import ERRORS, S3Error
+from holdfast.s3.faults import refusal
 from holdfast.s3.names import KEY_BYTES_MAX, encode_version_id, version_seq
 from holdfast.s3.numbers import whole_number
 from holdfast.s3.object_lock import bypass
 from holdfast.s3.operation import BUCKET, OBJECT, Header, Input, Query, operation
-from holdfast.s3.ops.write import refusal
 from holdfast.s3.payload import read_document
 from holdfast.s3.render import version_header
 from holdfast.s3.xml import XML_BODY_BYTES_MAX, element, text_of

@@ -41,6 +41,7 @@ from holdfast.s3.checksums import (
 from holdfast.s3.conditions import bare_etag, unwanted_etag, wanted_etag
 from holdfast.s3.dates import iso_date
 from holdfast.s3.errors import S3Error
+from holdfast.s3.faults import refusal
 from holdfast.s3.metadata import check_user_metadata, system_metadata
 from holdfast.s3.names import PART_NUMBER_MAX, decode_upload_id, encode_upload_id, part_number
 from holdfast.s3.numbers import whole_number
@@ -55,7 +56,6 @@ from holdfast.s3.ops.listing import (
 from holdfast.s3.ops.write import (
     ObjectMetadataInput,
     further_fields,
-    refusal,
     write_conditions,
 )
 from holdfast.s3.payload import read_document

@@ -16,6 +16,7 @@ from holdfast.s3.checksums import HEADERS
 from holdfast.s3.dates import iso_moment
 from holdfast.s3.documents import children, put_document, text
 from holdfast.s3.errors import S3Error
+from holdfast.s3.faults import refusal
 from holdfast.s3.names import version_seq
 from holdfast.s3.object_lock import (
     KIND,
@@ -80,15 +81,17 @@ async def put_object_lock_configuration(call: Call, inp: BucketInput) -> Respons
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectLockConfiguration.html"""
     bucket = await call.bucket()
     default = parse_configuration(await _document(call))
-    if not bucket.object_lock:
-        result = await call.services.meta.submit(EnableObjectLock(bucket.id))
-        if isinstance(result, Refused):
-            if result.code == "InvalidBucketState":
-                raise S3Error(
-                    result.code, "Versioning must be 'Enabled' on the bucket to apply Object Lock."
-                )
-            raise S3Error("InsufficientStorage" if result.code == "DiskFull" else result.code)
-    await put_document(call, bucket, KIND, write_configuration(default))
+    body = write_configuration(default)
+    if bucket.object_lock:
+        await put_document(call, bucket, KIND, body)
+        return call.empty()
+    result = await call.services.meta.submit(EnableObjectLock(bucket.id, {KIND: body}))
+    if isinstance(result, Refused):
+        if result.code == "InvalidBucketState":
+            raise S3Error(
+                result.code, "Versioning must be 'Enabled' on the bucket to apply Object Lock."
+            )
+        raise refusal(result)
     return call.empty()
 
 

@@ -32,6 +32,7 @@ from holdfast.s3.checksums import (
 from holdfast.s3.content import BytesSource, ContentSource, checksum_of
 from holdfast.s3.dates import iso_date
 from holdfast.s3.errors import S3Error
+from holdfast.s3.faults import refusal
 from holdfast.s3.names import part_number
 from holdfast.s3.numbers import whole_number
 from holdfast.s3.operation import OBJECT, Header, Query, operation
@@ -47,7 +48,7 @@ from holdfast.s3.ops.copy import (
 from holdfast.s3.ops.listing import INTEGER_MAX
 from holdfast.s3.ops.multipart import UploadInput, find_upload
 from holdfast.s3.ops.read import content_body
-from holdfast.s3.ops.write import PUT_BYTES_MAX, commit, receive, refusal, remove_quietly
+from holdfast.s3.ops.write import PUT_BYTES_MAX, commit, receive, remove_quietly
 from holdfast.s3.payload import Payload
 from holdfast.s3.slow import answer_in_time
 from holdfast.s3.xml import element

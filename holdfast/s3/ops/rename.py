@@ -11,9 +11,10 @@ from holdfast.s3.authorize import require
 from holdfast.s3.call import Call
 from holdfast.s3.conditions import bare_etag, create_only, wanted_etag
 from holdfast.s3.errors import S3Error
+from holdfast.s3.faults import refusal
 from holdfast.s3.names import check_key
 from holdfast.s3.operation import OBJECT, Header, Input, operation
-from holdfast.s3.ops.write import refusal, write_conditions
+from holdfast.s3.ops.write import write_conditions
 
 
 class RenameObjectInput(Input):

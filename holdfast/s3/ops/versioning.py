@@ -16,6 +16,7 @@ from holdfast.s3.checksums import HEADERS
 from holdfast.s3.dates import iso_second
 from holdfast.s3.documents import children, text
 from holdfast.s3.errors import S3Error
+from holdfast.s3.faults import refusal
 from holdfast.s3.names import encode_version_id, version_seq
 from holdfast.s3.operation import BUCKET, Input, Query, operation
 from holdfast.s3.ops.listing import (
@@ -68,7 +69,7 @@ async def put_bucket_versioning(call: Call, inp: VersioningInput) -> Response:
                 "An Object Lock configuration is present on this bucket, so the versioning state "
                 "cannot be changed.",
             )
-        raise S3Error("InsufficientStorage" if result.code == "DiskFull" else result.code)
+        raise refusal(result)
     return call.empty()
 
 

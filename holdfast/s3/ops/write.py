@@ -27,6 +27,7 @@ from holdfast.s3.call import Call, Services
 from holdfast.s3.checksums import FULL_OBJECT, HEADERS, encode_digest
 from holdfast.s3.conditions import unwanted_etag, wanted_etag
 from holdfast.s3.errors import S3Error
+from holdfast.s3.faults import refusal
 from holdfast.s3.metadata import (
     check_user_metadata,
     redirect_location,
@@ -117,17 +118,6 @@ async def remove_quietly(services: Services, address: BlobAddress) -> None:
         await services.blobs.remove(address)
     except OSError as error:
         _log.warning("%s stays for the collector: %s", address.sha256.hex(), error)
-
-
-def refusal(result: Refused) -> S3Error:
-    """S3's error for what the store refused."""
-    if result.code == "DiskFull":
-        return S3Error("InsufficientStorage")
-    if result.code in ("StaleContent", "ContentGone", "PartsChanged"):
-        return S3Error("ServiceUnavailable", "The content changed meanwhile. Please try again.")
-    if result.code == "AccessDenied":
-        return S3Error("AccessDenied", "Access Denied because object protected by object lock.")
-    return S3Error(result.code)
 
 
 class ObjectMetadataInput(AclInput):
