@@ -26,6 +26,7 @@ _PIECE_BYTES = 64 * 1024
 class _OpenMemoryBlob:
     def __init__(self, data: bytes) -> None:
         self.fd = os.memfd_create("blob", os.MFD_CLOEXEC)
+        self.offset = 0
         self.size = len(data)
         view = memoryview(data)
         while view:

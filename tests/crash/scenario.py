@@ -116,7 +116,7 @@ async def stored_now(stores: Stores) -> Stored:
             address, _ = await _address(stores, bucket.name, entry.key)
             file = await stores.blobs.open(address)
             try:
-                data = os.pread(file.fd, file.size + 1, 0)
+                data = os.pread(file.fd, file.size, file.offset)
             finally:
                 file.close()
             names = [name for name, content in CONTENTS.items() if content == data]
