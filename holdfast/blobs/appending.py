@@ -183,23 +183,32 @@ class SegmentWriter:
 
     def _run(self, appender: _Appender) -> None:
         """Write groups for as long as there are any, or the turn ends."""
-        for _ in range(GROUPS_PER_TURN_MAX):
-            with self._lock:
-                group = self._take(appender)
-                if not group:
-                    appender.busy = False
-                    appender.used = time.monotonic()
-                    break
+        group = self._next(appender)
+        for turn in range(1, GROUPS_PER_TURN_MAX + 1):
+            if not group:
+                break
             error: BaseException | None = None
             try:
                 self._write(appender, group)
             except BaseException as e:  # noqa: BLE001 - goes on to the uploads' callers
                 error = as_blob_error(e)
-            self._settle(group, error)
-        else:
-            self._submit(appender)
+            done = group
+            if turn < GROUPS_PER_TURN_MAX:
+                group = self._next(appender)
+            else:
+                self._submit(appender)
+            self._settle(done, error)
         if self._tidy_at < time.monotonic():
             self._tidy()
+
+    def _next(self, appender: _Appender) -> list[_Pending]:
+        """The next group; without one the appender rests."""
+        with self._lock:
+            group = self._take(appender)
+            if not group:
+                appender.busy = False
+                appender.used = time.monotonic()
+        return group
 
     def _take(self, appender: _Appender) -> list[_Pending]:
         """The next group, without uploads that nobody waits for. Under the lock."""
@@ -368,14 +377,26 @@ class SegmentWriter:
     # ---- sealing
 
     def _seal(self, appender: _Appender) -> None:
-        """Give back what was reserved ahead, and the lock with the descriptor. For whoever set
-        `busy`."""
+        """Give back what was reserved ahead, and the lock with the descriptor.
+
+        For whoever set `busy`.
+        """
         segment, appender.segment = appender.segment, None
         if segment is None:
             return
-        if segment.maker == os.getpid() and segment.allocated > segment.end:
-            self._cut_off(segment)
+        if segment.maker == os.getpid():
+            if segment.allocated > segment.end:
+                self._cut_off(segment)
+            self._remove_if_empty(segment)
         self._close_quietly(segment.fd)
+
+    def _remove_if_empty(self, segment: _Segment) -> None:
+        """All records may have been removed: nobody else could unlink it, for the lock."""
+        try:
+            if self._ops.seek_data(segment.fd, 0) is None:
+                self._directories.remove(segment.path)
+        except OSError:
+            pass
 
     def _tidy(self) -> None:
         """Seal segments that nothing was appended to for a while, and those of removed buckets."""

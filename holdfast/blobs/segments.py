@@ -97,10 +97,11 @@ def looks_like_header(data: bytes) -> bool:
 
 
 class _OpenSegment:
-    __slots__ = ("cached", "checked", "fd", "readers")
+    __slots__ = ("cached", "checked", "fd", "readers", "size")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self.size = 0  # bytes that it had at least, when last looked at
         self.readers = 1
         self.cached = False
         self.checked = time.monotonic()
@@ -152,7 +153,12 @@ class SegmentReader:
         if record is None or record.sha256 != sha256:
             self.release(segment)
             return None
-        return RecordBlob(self, segment, offset + BLOCK_BYTES, record.size)
+        offset += BLOCK_BYTES
+        if offset + record.size > segment.size:
+            segment.size = os.fstat(segment.fd).st_size
+        # Of a segment that was cut off, what is left is told, as of a file.
+        size = max(0, min(record.size, segment.size - offset))
+        return RecordBlob(self, segment, offset, size)
 
     def _segment(self, bucket_dir: str, number: int) -> _OpenSegment | None:
         """The open segment, with one reader more."""
