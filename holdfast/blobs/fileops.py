@@ -78,7 +78,7 @@ class FileOps(Protocol):
         """Where the first data at or behind `offset` begins; None when none is left."""
 
     def seek_hole(self, fd: int, offset: int, /) -> int:
-        """Where the data at `offset` ends."""
+        """Where the data at `offset` ends; `offset` when there is none."""
 
     def stop_direct(self, fd: int, /) -> None:
         """Take O_DIRECT off an open file."""
@@ -148,7 +148,12 @@ def _seek_data(fd: int, offset: int, /) -> int | None:
 def _seek_hole(fd: int, offset: int, /) -> int:
     if not SEGMENTS_AVAILABLE:
         return os.fstat(fd).st_size
-    return os.lseek(fd, offset, os.SEEK_HOLE)
+    try:
+        return os.lseek(fd, offset, os.SEEK_HOLE)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # cut off meanwhile
+            return offset
+        raise
 
 
 def _pwritev(fd: int, views: Sequence[memoryview], offset: int, /) -> int:
