@@ -19,7 +19,7 @@ import errno
 import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -214,12 +214,12 @@ class FileBlobStore:
         if len(views) == 1 and len(views[0]) <= INLINE_DIGEST_BYTES_MAX:
             digests.update(views[0])
             return
-        loop = asyncio.get_running_loop()
-        md5 = loop.run_in_executor(self._cpu, _update, digests.update_md5, views)
-        others = loop.run_in_executor(self._cpu, _update, digests.update_others, views)
         # Should this be cancelled, the threads only read what others write by then.
-        for job in (md5, others):
-            await job
+        await _both(
+            self._cpu,
+            lambda: _update(digests.update_md5, views),
+            lambda: _update(digests.update_others, views),
+        )
 
     def _new_file(self, buffered: bool = False) -> TemporaryFile:
         path = f"{self._directories.tmp}/{new_blob_number():x}"
@@ -420,7 +420,7 @@ class FileBlobStore:
     async def publish(self, bucket_dir: str, sha256: bytes, filled: list[Filled]) -> BlobAddress:
         """Give what is in buffers its place, as a record or a file. The buffers are the store's."""
         try:
-            address = self.new_address(bucket_dir, sha256)
+            check_bucket_dir(bucket_dir)
             as_record = self._segments
             if as_record is None:
                 as_record = await self.in_thread(self._can_segments)
@@ -428,7 +428,9 @@ class FileBlobStore:
             self.give_back(filled)
             raise
         if as_record:
-            return address._replace(n=await self._writer.append(bucket_dir, sha256, filled))
+            n = await self._writer.append(bucket_dir, sha256, filled)
+            return BlobAddress(bucket_dir, sha256, n)
+        address = self.new_address(bucket_dir, sha256)
         await self.in_thread(lambda: self._write_file(filled, address))
         return address
 
@@ -533,6 +535,39 @@ class StagedFile(_StagedUpload):
         if not self._ended:
             self._ended = True
             await self._store.in_thread(self._file.discard)
+
+
+async def _both(executor: Executor, first: Callable[[], None], second: Callable[[], None]) -> None:
+    """Run two jobs side by side; the one that ends last wakes the loop."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    left = [first, second]
+    errors: list[BaseException] = []
+
+    def work(job: Callable[[], None]) -> None:
+        try:
+            job()
+        except BaseException as error:  # noqa: BLE001 - raised again in the loop
+            errors.append(error)
+        left.pop()
+        if not left:
+            try:
+                loop.call_soon_threadsafe(_finish, done, errors)
+            except RuntimeError:
+                pass  # the loop was closed meanwhile: nobody waits any more
+
+    for job in (first, second):
+        executor.submit(work, job)
+    await done
+
+
+def _finish(done: asyncio.Future[None], errors: list[BaseException]) -> None:
+    if done.done():
+        return
+    if errors:
+        done.set_exception(errors[0])
+    else:
+        done.set_result(None)
 
 
 def _update(update: Callable[[memoryview], None], views: list[memoryview]) -> None:

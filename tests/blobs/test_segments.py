@@ -19,6 +19,7 @@ from holdfast.blobs.contract import BlobAddress, BlobMissing, DiskFull
 from holdfast.blobs.files import FileBlobStore
 from holdfast.blobs.segments import (
     BLOCK_BYTES,
+    HEADER_BYTES,
     SEGMENT_FLAG,
     Record,
     decode_header,
@@ -286,6 +287,17 @@ def test_a_buffer_is_not_given_back_while_it_is_written(watched: Watched) -> Non
         assert await get(watched.store, address) == pattern(size)
 
     asyncio.run(work())
+
+
+def test_padding_tells_nothing_of_other_uploads(watched: Watched) -> None:
+    """Buffers are used again; what lies behind a content in its last block is zeros."""
+    store = watched.store
+    run(put(store, b"secret" * 10_000))
+    address = run(put(store, b"x"))
+    _, offset = unpack_place(address.n)
+    (path,) = watched.files()
+    data = path.read_bytes()[offset : offset + record_bytes(1)]
+    assert data[HEADER_BYTES:].strip(b"\0") == b"x"
 
 
 # ---- segments come and go
