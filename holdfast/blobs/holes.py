@@ -57,12 +57,20 @@ def can_segments(ops: FileOps, path: str) -> bool:
         ops.unlink(path)
 
 
+def _open(ops: FileOps, path: str) -> int:
+    """Open a segment to look at headers: nothing is to be read ahead of them."""
+    fd = ops.open(path, _FLAGS)
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+    return fd
+
+
 def remove_record(directories: Directories, ops: FileOps, address: BlobAddress) -> bool:
     """Whether there was such a record; it is gone now. Blocks. Raises OSError."""
     number, offset = unpack_place(address.n)
     path = directories.segment(address.bucket_dir, number)
     try:
-        fd = ops.open(path, _FLAGS)
+        fd = _open(ops, path)
     except (FileNotFoundError, NotADirectoryError):
         return False
     try:
@@ -102,7 +110,7 @@ class SegmentWalk:
     def run(self) -> Generator[Found | None]:
         """(address, size) of every record that is old enough; None where a step may end."""
         try:
-            fd = self._ops.open(self._path, _FLAGS)
+            fd = _open(self._ops, self._path)
         except (FileNotFoundError, IsADirectoryError):
             return
         try:
