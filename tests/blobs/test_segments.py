@@ -350,10 +350,11 @@ def test_few_segments_are_open_for_reading(
     addresses = [run(put(store, pattern(100, seed))) for seed in range(8)]
     watched.store.release()
     before = len(os.listdir("/proc/self/fd"))
-    held = run(store.open(addresses[0]))
+    held, also = run(store.open(addresses[0])), run(store.open(addresses[0]))
     for seed, address in enumerate(addresses):
         assert run(get(store, address)) == pattern(100, seed)
     assert len(os.listdir("/proc/self/fd")) == before + 3 + 1
+    also.close()
     assert os.pread(held.fd, held.size, held.offset) == pattern(100, 0)
     held.close()
     assert len(os.listdir("/proc/self/fd")) == before + 3
