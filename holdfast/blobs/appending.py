@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 from holdfast.blobs.buffers import Buffer
+from holdfast.blobs.contract import DiskFull
 from holdfast.blobs.fileops import O_BINARY, O_CLOEXEC, O_DIRECT, FileOps
 from holdfast.blobs.layout import Directories
 from holdfast.blobs.segments import (
@@ -38,6 +39,8 @@ from holdfast.blobs.upload import as_blob_error
 SEGMENT_BYTES_MAX = 256 * 1024 * 1024
 GROUP_BYTES_MAX = 8 * 1024 * 1024
 GROUP_RECORDS_MAX = 64
+#: what one call takes (IOV_MAX)
+VIEWS_PER_WRITE_MAX = 1024
 #: groups of one bucket that a thread writes before other buckets have their turn
 GROUPS_PER_TURN_MAX = 64
 #: buckets with an open segment in a process, beside those that are being written
@@ -197,6 +200,8 @@ class SegmentWriter:
                 group = self._next(appender)
             else:
                 self._submit(appender)
+            if isinstance(error, DiskFull):
+                self._seal_others(appender)
             self._settle(done, error)
         if self._tidy_at < time.monotonic():
             self._tidy()
@@ -301,7 +306,7 @@ class SegmentWriter:
     def _write_all(self, segment: _Segment, views: list[memoryview], offset: int) -> None:
         while views:
             try:
-                count = self._ops.pwritev(segment.fd, views, offset)
+                count = self._ops.pwritev(segment.fd, views[:VIEWS_PER_WRITE_MAX], offset)
             except OSError as error:
                 if error.errno != errno.EINVAL or not segment.direct:
                     raise
@@ -403,6 +408,10 @@ class SegmentWriter:
         now = time.monotonic()
         self._tidy_at = now + IDLE_SECONDS
         self.seal(lambda appender: now - appender.used > IDLE_SECONDS)
+
+    def _seal_others(self, appender: _Appender) -> None:
+        """What they have reserved is room."""
+        self.seal(lambda other: other is not appender)
 
     def seal_all(self) -> None:
         self.seal(lambda appender: True)

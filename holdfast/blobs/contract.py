@@ -112,6 +112,9 @@ class BlobStore(Protocol):
     async def verify(self, address: BlobAddress) -> bool:
         """Read every byte and compare with the address. Raises BlobMissing."""
 
+    def release(self) -> None:
+        """Close files that are kept open and not in use, as at the end of a process. Blocks."""
+
 
 def new_blob_number() -> int:
     """A number for one written file: 62 random bits, so that writers need no agreement.

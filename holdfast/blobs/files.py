@@ -149,7 +149,7 @@ class FileBlobStore:
         self.release()
 
     def release(self) -> None:
-        """Close what is kept open and not in use: segments that are read or written. Blocks."""
+        """Seal the segments that this process writes to, and close those that it keeps open."""
         self._writer.seal_all()
         self._reader.forget()
 

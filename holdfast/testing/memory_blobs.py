@@ -128,3 +128,6 @@ class MemoryBlobStore:
 
     async def verify(self, address: BlobAddress) -> bool:
         return hashlib.sha256(self._get(address)).digest() == address.sha256
+
+    def release(self) -> None:
+        pass

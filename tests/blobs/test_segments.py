@@ -228,6 +228,17 @@ def test_a_failed_place_is_not_given_out_again(watched: Watched) -> None:
     assert unpack_place(later.n)[1] > unpack_place(old.n)[1] + record_bytes(3)
 
 
+def test_on_a_full_disk_nothing_stays_reserved(watched: Watched) -> None:
+    store = watched.store
+    run(put(store, b"x", "other-2"))
+    (path,) = watched.files("other-2")
+    assert path.stat().st_size > record_bytes(1)
+    _fail(watched, "write", errno.ENOSPC)
+    with pytest.raises(DiskFull):
+        run(put(store, b"x"))
+    assert path.stat().st_size == record_bytes(1)
+
+
 def test_a_part_of_a_group_that_was_written_is_cut_off(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
