@@ -160,7 +160,10 @@ class SegmentWriter:
         if start:
             self._submit(appender)
         if retired is not None:
-            self._executor.submit(self._seal, retired)
+            try:
+                self._executor.submit(self._seal, retired)
+            except RuntimeError:  # as above: then here
+                self._seal(retired)
         return await record.future
 
     def _surplus(self) -> _Appender | None:
@@ -442,6 +445,6 @@ def _tell(records: list[_Pending], error: BaseException | None) -> None:
 
 def _own(error: BaseException) -> BaseException:
     """An error for one of several uploads, as each raises it by itself."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         return type(error)(error.errno, error.strerror, error.filename)
     return error

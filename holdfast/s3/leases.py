@@ -1,9 +1,9 @@
 """Leases on what is being read: while the oldest read is under way, the
 collector removes nothing that went after it began.
 
-Every body of content that is not inline has one, from before it is opened until it is sent: an open
-blob may lose its bytes when it is removed, and the later parts of a multipart object are opened only
-when the earlier ones were sent.
+A body of content that is not inline has one from before it is opened until it is sent: a record of a
+segment may lose its bytes when it is removed, and the later parts of a multipart object are opened
+only when the earlier ones were sent. A file of its own needs none once it is open.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whoever reads content that is not inline holds a lease from before it is opened until it is sent."""
+"""Whoever reads a record of a segment holds a lease from before it is opened until it is sent."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ NOW_MS = 5000
 
 
 class Blobs(MemoryBlobStore):
-    """Notes what was told of leases when a blob was opened."""
+    """Notes what was told of leases when a blob was opened. `offset`: as if in a segment."""
 
     def __init__(self, told: list[int]) -> None:
         super().__init__()
         self.told = told
         self.at_open: list[int] = []
+        self.offset = 0
 
     async def open(self, address: BlobAddress) -> Any:
         self.at_open.append(self.told[-1] if self.told else 0)
-        return await super().open(address)
+        opened = await super().open(address)
+        opened.offset = self.offset
+        return opened
 
 
 def _site(told: list[int]) -> tuple[Services, Blobs]:
@@ -44,16 +47,20 @@ def _version(address: BlobAddress, size: int) -> ObjectVersion:
     return cast(ObjectVersion, SimpleNamespace(blob=blob, size=size, key=b"key", parts_id=0))
 
 
-def test_a_body_holds_a_lease_until_it_is_closed() -> None:
+@pytest.mark.parametrize("offset", [0, 4096])
+def test_a_record_holds_a_lease_until_it_is_closed(offset: int) -> None:
     told: list[int] = []
     services, blobs = _site(told)
+    blobs.offset = offset
     bucket = cast(Bucket, SimpleNamespace(directory=BUCKET))
 
     async def work() -> None:
         address = await put(blobs, b"content")
         body = await content_body(services, bucket, _version(address, 7), 2, 5)
         assert blobs.at_open == [NOW_MS], "it began before the blob was opened"
-        assert told == [NOW_MS]
+        assert told == ([NOW_MS] if offset else [NOW_MS, 0]), "a file needs it no more"
+        (region,) = cast(Any, body.regions)
+        assert region[1:] == (offset + 2, 5)
         body.close()
         assert told == [NOW_MS, 0]
 

@@ -216,7 +216,10 @@ async def content_body(
                     f"{quote(version.key)} has {opened.size} bytes, not {version.size}"
                 )
             region = Region(opened.fd, opened.offset + first, count)
-            return FileBody(count, (region,), _Closing(services.leases, lease, opened).close)
+            if opened.offset:
+                return FileBody(count, (region,), _Closing(services.leases, lease, opened).close)
+            services.leases.end(lease)  # the open file is enough, however long it takes
+            return FileBody(count, (region,), opened.close)
         parts = await services.meta.parts(version.parts_id)
         reader = _PartsReader(services, bucket, parts, first, count, lease)
         await reader.open_first()
