@@ -1,4 +1,4 @@
-"""The suite passes without uvloop, fork, sendfile and O_DIRECT: the way to other platforms."""
+"""The suite passes without uvloop, fork, sendfile, O_DIRECT and holes: the way to other platforms."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def test_what_is_hidden_is_not_used() -> None:
         "from holdfast.server.serve import single_process\n"
         "assert not send.SENDFILE_AVAILABLE\n"
         "assert not fileops.O_DIRECT_AVAILABLE\n"
+        "assert not fileops.SEGMENTS_AVAILABLE\n"
         "assert single_process(load({}, environ={}).settings)\n"
         "async def loop(): return print(type(asyncio.get_running_loop()).__module__)\n"
         "run_on_loop(loop(), 'auto')\n"

@@ -12,19 +12,25 @@ from __future__ import annotations
 import mmap
 import threading
 
+#: room before the content: for a header that is written together with it
+HEADROOM_BYTES = 4096
+
 
 class Buffer:
-    """`view` is the whole of it; `pending` counts the lanes that still have to go over it."""
+    """`view` is where content goes, `whole` begins HEADROOM_BYTES before it; `pending` counts the
+    lanes that still have to go over it."""
 
-    __slots__ = ("count", "offset", "pending", "view")
+    __slots__ = ("count", "offset", "pending", "view", "whole")
 
     def __init__(self, size_bytes: int) -> None:
+        size_bytes += HEADROOM_BYTES
         # Private: shared anonymous memory would be a file of tmpfs, dearer to touch.
-        self.view = memoryview(
+        self.whole = memoryview(
             mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             if hasattr(mmap, "MAP_PRIVATE")
             else mmap.mmap(-1, size_bytes)
         )
+        self.view = self.whole[HEADROOM_BYTES:]
         self.pending = 0
         self.count = 0  # bytes filled
         self.offset = 0  # of the first byte in the file

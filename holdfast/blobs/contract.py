@@ -62,9 +62,16 @@ class Staged(Protocol):
 
 
 class OpenBlob(Protocol):
-    """An open file of a blob. The bytes stay readable until close, even when the blob is removed."""
+    """A blob opened for reading: `size` bytes of the file `fd`, from `offset` on.
+
+    The descriptor may be shared: read at given places only. At offset 0 is a blob that has the file
+    for itself: its bytes stay readable until close, even when it is removed. Behind that, they may
+    turn into zeros when the blob is removed meanwhile; so its reader must hold a lease on what can
+    be removed, from before it is opened (holdfast.s3.leases).
+    """
 
     fd: int
+    offset: int  # bytes
     size: int  # bytes
 
     def close(self) -> None: ...
@@ -87,26 +94,32 @@ class BlobStore(Protocol):
     async def link(self, source: BlobAddress, bucket_dir: str) -> BlobAddress:
         """A second address for the same bytes in another bucket (hard link, else a copy), durably.
 
-        Raises BlobMissing, DiskFull.
+        Raises BlobMissing, DiskFull; OSError (EIO) when a copy finds other bytes than were stored.
         """
 
     async def remove(self, address: BlobAddress) -> None:
-        """Remove a file, and its directories if they became empty. Idempotent: absent is fine."""
+        """Remove it, with files and directories that became empty. Idempotent: absent is fine."""
 
     async def remove_bucket(self, bucket_dir: str) -> None:
         """Remove what is left of a deleted bucket's directory. Idempotent."""
 
     def sweep(self, older_than_seconds: float) -> AsyncIterator[tuple[BlobAddress, int]]:
-        """(address, size) of every file that was published longer ago; for fsck and the collector.
+        """(address, size) of every blob that was published longer ago; for fsck and the collector.
 
         A link counts from when it was made, however old its bytes: its commit may be on the way.
-        Also removes stale files in `tmp/` that are older.
+        Also removes what has no address and is older: stale files in `tmp/`, half-written records.
         """
 
     async def verify(self, address: BlobAddress) -> bool:
         """Read every byte and compare with the address. Raises BlobMissing."""
 
+    def release(self) -> None:
+        """Close files that are kept open and not in use, as at the end of a process. Blocks."""
+
 
 def new_blob_number() -> int:
-    """A number for one written file: 63 random bits, so that writers need no agreement."""
-    return int.from_bytes(os.urandom(8), "big") >> 1
+    """A number for one written file: 62 random bits, so that writers need no agreement.
+
+    Bit 62 is left to those who pack a place into the number.
+    """
+    return int.from_bytes(os.urandom(8), "big") >> 2

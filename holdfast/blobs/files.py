@@ -1,6 +1,10 @@
-"""Blobs as files on a local disk: the default store. The layout is described in layout.py.
+"""Blobs on a local disk: the default store. The layout is described in layout.py.
 
-Order of a publish: the file gets its place first, then its data, its directory and every ancestor
+Content of middle size goes into segments (segments.py), several uploads with one sync; larger
+content is a file of its own, and all of it where the file system can't do what segments need.
+Whether a blob lies in a segment is told by its address; how it is stored may change with a restart.
+
+Order of a file's publish: the file gets its place first, then its data, its directory and every ancestor
 that may be new are synced. Nothing refers to the file before the caller's commit, so this is as
 safe as syncing first, and the file system can write it all in one commit of its journal.
 A crash leaves at worst a file in tmp/ (wiped at the next start) or a file that no row names.
@@ -14,12 +18,13 @@ import asyncio
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from holdfast.blobs import fileops, walk
+from holdfast.blobs import fileops, holes, walk
+from holdfast.blobs.appending import SegmentWriter
 from holdfast.blobs.buffers import Buffer, BufferPool
 from holdfast.blobs.contract import (
     BlobAddress,
@@ -33,16 +38,21 @@ from holdfast.blobs.contract import (
 from holdfast.blobs.digests import Digests
 from holdfast.blobs.fileops import O_BINARY, O_CLOEXEC, O_NOATIME, SYSTEM, FileOps
 from holdfast.blobs.layout import Directories, check_bucket_dir
+from holdfast.blobs.segments import SEGMENT_FLAG, RecordBlob, SegmentReader
 from holdfast.blobs.upload import Flow, TemporaryFile, as_blob_error
 
 T = TypeVar("T")
+#: a buffer with how many bytes are in it
+Filled = tuple[Buffer, int]
 
 BUFFER_BYTES = 512 * 1024
 #: above this many in use, every upload gets along with one buffer
 BUFFERS_SHARED_MAX = 64
 BUFFERS_FREE_MAX = 32
-#: up to this size an upload stays in its buffer until it is published, and one job writes it
+#: up to this size an upload stays in its buffer until it is published, and one job writes its file
 SMALL_BYTES_MAX = 128 * 1024
+#: up to this size it stays in its buffers, and becomes a record of a segment
+SEGMENT_CONTENT_BYTES_MAX = 1024 * 1024
 #: up to this size hashing costs less than handing it to a thread and back
 INLINE_DIGEST_BYTES_MAX = 64 * 1024
 #: from this announced size on, an upload is refused when the disk has no room for it
@@ -56,13 +66,14 @@ _CANNOT_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.
 
 
 class FileBlob:
-    """An open blob."""
+    """An open blob that is a file."""
 
-    __slots__ = ("_ops", "fd", "size")
+    __slots__ = ("_ops", "fd", "offset", "size")
 
     def __init__(self, ops: FileOps, fd: int, size: int) -> None:
         self._ops = ops
         self.fd = fd
+        self.offset = 0
         self.size = size
 
     def close(self) -> None:
@@ -87,6 +98,7 @@ class FileBlobStore:
         direct: bool = True,
         sync_order: Literal["rename-first", "sync-first"] = "rename-first",
         buffer_bytes: int = BUFFER_BYTES,
+        segments: bool = True,
         ops: FileOps = SYSTEM,
     ) -> None:
         self._durable = durability == "full"
@@ -98,6 +110,17 @@ class FileBlobStore:
         self._disk = ThreadPoolExecutor(DISK_THREADS_MAX, "blob-disk")
         digest_threads = min(DIGEST_THREADS_MAX, max(2, os.cpu_count() or 1))
         self._cpu = ThreadPoolExecutor(digest_threads, "blob-digest")
+        #: None: not tried out yet
+        self._segments = None if segments and fileops.SEGMENTS_AVAILABLE else False
+        self._reader = SegmentReader(self._directories, ops)
+        self._writer = SegmentWriter(
+            self._directories,
+            ops,
+            self._disk,
+            self._buffers.give,
+            durable=self._durable,
+            direct=self._direct,
+        )
         self._read_flags = os.O_RDONLY | O_CLOEXEC | O_BINARY | O_NOATIME
 
     def prepare(self) -> None:
@@ -107,11 +130,28 @@ class FileBlobStore:
         """
         self._directories.prepare()
         walk.wipe(self._directories.tmp, self._ops)
+        self._can_segments()
+
+    def _can_segments(self) -> bool:
+        """Whether content goes into segments. Blocks when it is asked for the first time."""
+        if self._segments is None:
+            path = f"{self._directories.tmp}/{new_blob_number():x}"
+            try:
+                self._segments = holes.can_segments(self._ops, path)
+            except OSError:
+                return False  # not now: the disk is full, or fails
+        return self._segments
 
     def close(self) -> None:
-        """End the threads, after what they are doing. Blocks."""
+        """End the threads, after what they are doing, and what is kept open. Blocks."""
         self._disk.shutdown()
         self._cpu.shutdown()
+        self.release()
+
+    def release(self) -> None:
+        """Seal the segments that this process writes to, and close those that it keeps open."""
+        self._writer.seal_all()
+        self._reader.forget()
 
     # ---- writing
 
@@ -121,23 +161,44 @@ class FileBlobStore:
         digests = Digests(algorithms)
         if size_bytes is not None and size_bytes >= ROOM_CHECK_BYTES_MIN:
             self._check_room(size_bytes)
-        buffer = self._buffers.take()
-        try:
-            count = await source.fill(buffer.view)
-        except BaseException:
-            self._buffers.give(buffer)
-            raise
-        if count <= SMALL_BYTES_MAX and count < self._buffers.size_bytes:
-            await self._digest_small(digests, buffer.view[:count])
-            return StagedInMemory(self, digests, buffer, count)
+        filled, ended = await self._receive(source, size_bytes)
+        if ended:
+            try:
+                await self._digest_small(digests, filled)
+            except BaseException:
+                self.give_back(filled)
+                raise
+            return StagedInMemory(self, digests, filled)
         file = self._new_file()
         flow = Flow(self._buffers, digests, file, self._cpu, self._disk)
         try:
-            size = await flow.run(source, buffer, count)
+            size = await flow.run(source, filled)
         except BaseException as error:  # noqa: BLE001 - raised again below
             await self.in_thread(file.discard)
             raise as_blob_error(error) from None
         return StagedFile(self, digests, file, size)
+
+    async def _receive(self, source: Source, size_bytes: int | None) -> tuple[list[Filled], bool]:
+        """The beginning of an upload in buffers, and whether that is all of it and to be kept so."""
+        size_max = SEGMENT_CONTENT_BYTES_MAX if self._segments else SMALL_BYTES_MAX
+        filled: list[Filled] = []
+        size = 0
+        buffer: Buffer | None = self._buffers.take()
+        while buffer is not None:
+            try:
+                count = await source.fill(buffer.view)
+            except BaseException:
+                self.give_back([*filled, (buffer, 0)])
+                raise
+            filled.append((buffer, count))
+            size += count
+            if count < self._buffers.size_bytes:
+                return filled, size <= size_max
+            # One buffer more than it takes finds the end; an announcement may be wrong, too.
+            if size_bytes is None or max(size, size_bytes) > size_max:
+                break
+            buffer = self._buffers.take_further()
+        return filled, False
 
     def _check_room(self, size_bytes: int) -> None:
         # Better now than after the disk was filled to the last byte for everyone else.
@@ -148,26 +209,21 @@ class FileBlobStore:
         if free < size_bytes:
             raise DiskFull(errno.ENOSPC, os.strerror(errno.ENOSPC), self._directories.tmp)
 
-    async def _digest_small(self, digests: Digests, view: memoryview) -> None:
-        if len(view) <= INLINE_DIGEST_BYTES_MAX:
-            digests.update(view)
-        else:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._cpu, digests.update, view)
+    async def _digest_small(self, digests: Digests, filled: list[Filled]) -> None:
+        views = [buffer.view[:count] for buffer, count in filled]
+        if len(views) == 1 and len(views[0]) <= INLINE_DIGEST_BYTES_MAX:
+            digests.update(views[0])
+            return
+        # Should this be cancelled, the threads only read what others write by then.
+        await _both(
+            self._cpu,
+            lambda: _update(digests.update_md5, views),
+            lambda: _update(digests.update_others, views),
+        )
 
     def _new_file(self, buffered: bool = False) -> TemporaryFile:
         path = f"{self._directories.tmp}/{new_blob_number():x}"
         return TemporaryFile(self._ops, path, self._direct and not buffered)
-
-    def write_and_settle(self, view: memoryview, address: BlobAddress) -> None:
-        """Write a small blob and give it its address. Blocks."""
-        file = self._new_file()
-        try:
-            file.write(view, 0)
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            file.discard()
-            raise as_blob_error(error) from None
-        self.settle(file, address)
 
     def settle(self, file: TemporaryFile, address: BlobAddress) -> None:
         """Give a written file its address, durably, and close it. Blocks.
@@ -211,11 +267,32 @@ class FileBlobStore:
             pass  # garbage that `sweep` finds
 
     async def link(self, source: BlobAddress, bucket_dir: str) -> BlobAddress:
+        blob = self._open_record(source)
+        if blob is not None:
+            return await self._copy_record(blob, source, bucket_dir)
         address = self.new_address(bucket_dir, source.sha256)
         origin, path = self._directories.path(source), self._directories.path(address)
 
         await self.in_thread(lambda: self._link(origin, path, address))
         return address
+
+    async def _copy_record(
+        self, blob: RecordBlob, source: BlobAddress, bucket_dir: str
+    ) -> BlobAddress:
+        """Another record of the same bytes; or a file, if they are too many for a record now."""
+        try:
+            check_bucket_dir(bucket_dir)
+            staged = await self.stage(_OpenSource(blob, self.in_thread), blob.size)
+        finally:
+            blob.close()
+        if staged.sha256 != source.sha256:
+            await staged.discard()
+            if self._open_record(source) is None:  # it went meanwhile, so that zeros were read
+                raise BlobMissing(errno.ENOENT, "no such blob", self._directories.path(source))
+            raise OSError(
+                errno.EIO, "not the bytes that were stored", self._directories.path(source)
+            )
+        return await staged.publish(bucket_dir)
 
     def _link(self, origin: str, path: str, address: BlobAddress) -> None:
         placed = False
@@ -258,7 +335,17 @@ class FileBlobStore:
     # ---- reading
 
     async def open(self, address: BlobAddress) -> OpenBlob:
-        return self._open(self._directories.path(address))
+        return self._open_blob(address)
+
+    def _open_blob(self, address: BlobAddress) -> RecordBlob | FileBlob:
+        # Files of earlier versions have numbers of 63 bits: what is no record may be one of them.
+        return self._open_record(address) or self._open(self._directories.path(address))
+
+    def _open_record(self, address: BlobAddress) -> RecordBlob | None:
+        """None when the address is not that of a record that is there."""
+        if address.n & SEGMENT_FLAG:
+            return self._reader.open(*address)
+        return None
 
     def _open(self, path: str) -> FileBlob:
         try:
@@ -278,9 +365,9 @@ class FileBlobStore:
         return FileBlob(self._ops, fd, state.st_size)
 
     async def verify(self, address: BlobAddress) -> bool:
-        blob = self._open(self._directories.path(address))
+        blob = self._open_blob(address)
         try:
-            digest = await walk.file_sha256(blob.fd, self._buffers, self.in_thread)
+            digest = await walk.blob_sha256(blob, self._buffers, self.in_thread)
         finally:
             blob.close()
         return digest == address.sha256
@@ -289,18 +376,26 @@ class FileBlobStore:
 
     async def remove(self, address: BlobAddress) -> None:
         path = self._directories.path(address)
-        await self.in_thread(lambda: self._directories.remove(path))
+        await self.in_thread(lambda: self._remove(address, path))
+
+    def _remove(self, address: BlobAddress, path: str) -> None:
+        if not (
+            address.n & SEGMENT_FLAG and holes.remove_record(self._directories, self._ops, address)
+        ):
+            self._directories.remove(path)
 
     async def remove_bucket(self, bucket_dir: str) -> None:
         path = self._directories.bucket(bucket_dir)
+        await self.in_thread(lambda: self._writer.seal_bucket(bucket_dir))
         steps = walk.remove_tree(path, self._ops)
         while await self.in_thread(lambda: next(steps, None)) is not None:
             pass
+        self._reader.forget(bucket_dir)
 
     async def sweep(self, older_than_seconds: float) -> AsyncIterator[tuple[BlobAddress, int]]:
         directories = self._directories
         await self.in_thread(lambda: walk.wipe(directories.tmp, self._ops, older_than_seconds))
-        batches = walk.old_blobs(directories.buckets, older_than_seconds)
+        batches = walk.old_blobs(directories, self._ops, older_than_seconds)
         try:
             while (batch := await self.in_thread(lambda: next(batches, None))) is not None:
                 for found in batch:
@@ -318,8 +413,40 @@ class FileBlobStore:
         check_bucket_dir(bucket_dir)
         return BlobAddress(bucket_dir, sha256, new_blob_number())
 
-    def give_back(self, buffer: Buffer) -> None:
-        self._buffers.give(buffer)
+    def give_back(self, filled: list[Filled]) -> None:
+        for buffer, _ in filled:
+            self._buffers.give(buffer)
+
+    async def publish(self, bucket_dir: str, sha256: bytes, filled: list[Filled]) -> BlobAddress:
+        """Give what is in buffers its place, as a record or a file. The buffers are the store's."""
+        try:
+            check_bucket_dir(bucket_dir)
+            as_record = self._segments
+            if as_record is None:
+                as_record = await self.in_thread(self._can_segments)
+        except BaseException:
+            self.give_back(filled)
+            raise
+        if as_record:
+            n = await self._writer.append(bucket_dir, sha256, filled)
+            return BlobAddress(bucket_dir, sha256, n)
+        address = self.new_address(bucket_dir, sha256)
+        await self.in_thread(lambda: self._write_file(filled, address))
+        return address
+
+    def _write_file(self, filled: list[Filled], address: BlobAddress) -> None:
+        file = self._new_file()
+        try:
+            offset = 0
+            for buffer, count in filled:
+                file.write(buffer.view[:count], offset)
+                offset += count
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            file.discard()
+            raise as_blob_error(error) from None
+        finally:
+            self.give_back(filled)
+        self.settle(file, address)
 
     @property
     def buffers_in_use(self) -> int:
@@ -348,36 +475,41 @@ class _StagedUpload:
 
 
 class StagedInMemory(_StagedUpload):
-    """A small upload: nothing of it is on the disk before `publish`."""
+    """An upload that is still in its buffers: nothing of it is on the disk before `publish`."""
 
-    def __init__(self, store: FileBlobStore, digests: Digests, buffer: Buffer, size: int) -> None:
-        super().__init__(store, digests, size)
-        self._buffer: Buffer | None = buffer
+    def __init__(self, store: FileBlobStore, digests: Digests, filled: list[Filled]) -> None:
+        super().__init__(store, digests, sum(count for _, count in filled))
+        self._filled = filled
 
     async def publish(self, bucket_dir: str) -> BlobAddress:
         self._end()
-        buffer = self._buffer
-        assert buffer is not None
-        self._buffer = None
-        try:
-            address = self._store.new_address(bucket_dir, self.sha256)
-        except ValueError:
-            self._store.give_back(buffer)
-            raise
-        await self._store.in_thread(lambda: self._write(buffer, address))
-        return address
-
-    def _write(self, buffer: Buffer, address: BlobAddress) -> None:
-        try:
-            self._store.write_and_settle(buffer.view[: self.size], address)
-        finally:
-            self._store.give_back(buffer)
+        filled, self._filled = self._filled, []
+        return await self._store.publish(bucket_dir, self.sha256, filled)
 
     async def discard(self) -> None:
         self._ended = True
-        buffer, self._buffer = self._buffer, None
-        if buffer is not None:
-            self._store.give_back(buffer)
+        filled, self._filled = self._filled, []
+        self._store.give_back(filled)
+
+
+class _OpenSource:
+    """An open blob as the source of another."""
+
+    def __init__(self, blob: OpenBlob, in_thread: Callable[[Callable[[], int]], Awaitable[int]]):
+        self._blob = blob
+        self._in_thread = in_thread
+        self._read = 0
+
+    async def fill(self, view: memoryview) -> int:
+        blob = self._blob
+        view = view[: blob.size - self._read]
+        if not view:
+            return 0
+        count = await self._in_thread(lambda: os.preadv(blob.fd, [view], blob.offset + self._read))
+        if count < len(view):
+            raise OSError(errno.EIO, "the blob is shorter than its size")
+        self._read += count
+        return count
 
 
 class StagedFile(_StagedUpload):
@@ -403,3 +535,41 @@ class StagedFile(_StagedUpload):
         if not self._ended:
             self._ended = True
             await self._store.in_thread(self._file.discard)
+
+
+async def _both(executor: Executor, first: Callable[[], None], second: Callable[[], None]) -> None:
+    """Run two jobs side by side; the one that ends last wakes the loop."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    left = [first, second]
+    errors: list[BaseException] = []
+
+    def work(job: Callable[[], None]) -> None:
+        try:
+            job()
+        except BaseException as error:  # noqa: BLE001 - raised again in the loop
+            errors.append(error)
+        left.pop()
+        if not left:
+            try:
+                loop.call_soon_threadsafe(_finish, done, errors)
+            except RuntimeError:
+                pass  # the loop was closed meanwhile: nobody waits any more
+
+    for job in (first, second):
+        executor.submit(work, job)
+    await done
+
+
+def _finish(done: asyncio.Future[None], errors: list[BaseException]) -> None:
+    if done.done():
+        return
+    if errors:
+        done.set_exception(errors[0])
+    else:
+        done.set_result(None)
+
+
+def _update(update: Callable[[memoryview], None], views: list[memoryview]) -> None:
+    for view in views:
+        update(view)

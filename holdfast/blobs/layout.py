@@ -1,6 +1,7 @@
 """Where a blob lies, and how the directories on the way to it come, stay durable and go.
 
     buckets/<bucket>-<id>/ab/cd/<sha256 in hex>-<n in hex>
+    buckets/<bucket>-<id>/segments/<number in hex>          (segments.py)
 
 Rule: a directory's entry is trusted to be on the disk only if this process synced its parent since
 the directory was made, by whomever: another process may have made it a moment ago and not yet
@@ -25,6 +26,8 @@ from holdfast.blobs.fileops import O_CLOEXEC, O_DIRECTORY, FileOps
 KNOWN_DIRECTORIES_MAX = 16_384
 _DIRECTORY_FLAGS = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY)
+#: the directory of a bucket's segments; no pair of hexadecimal digits
+SEGMENTS = "segments"
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -47,6 +50,13 @@ def parse_file_name(name: str) -> tuple[bytes, int] | None:
         return None
     n = int(number, 16)
     return (bytes.fromhex(digest), n) if number == f"{n:x}" else None
+
+
+def parse_segment_name(name: str) -> int | None:
+    if not 0 < len(name) <= 16 or not _HEX.issuperset(name):
+        return None
+    number = int(name, 16)
+    return number if name == f"{number:x}" else None
 
 
 class SharedSyncs:
@@ -146,20 +156,29 @@ class Directories:
         if self._durable:
             self._syncs.sync(parent)
 
+    def segments(self, bucket_dir: str) -> str:
+        return f"{self.bucket(bucket_dir)}/{SEGMENTS}"
+
+    def segment(self, bucket_dir: str, number: int) -> str:
+        return f"{self.bucket(bucket_dir)}/{SEGMENTS}/{number:x}"
+
     def make_for(self, path: str) -> None:
-        """Make the bucket's directory and the two below it for a blob's path.
+        """Make the directories from the bucket's down to that of a blob or segment at `path`.
 
         One of them may go again at once; the caller tries again.
         """
-        leaf = path.rpartition("/")[0]
-        middle = leaf.rpartition("/")[0]
+        missing = []
+        directory = path.rpartition("/")[0]
+        while directory != self.buckets:
+            missing.append(directory)
+            directory = directory.rpartition("/")[0]
         try:
-            self._make(leaf)
+            self._make(missing[0])
         except FileNotFoundError:
-            self._make(middle.rpartition("/")[0])
+            self._make(missing.pop())
             try:
-                self._make(middle)
-                self._make(leaf)
+                while missing:
+                    self._make(missing.pop())
             except FileNotFoundError:
                 pass  # a remover was quicker
 
@@ -196,15 +215,16 @@ class Directories:
             self._ops.close(fd)
 
     def remove(self, path: str) -> None:
-        """Remove a blob's file and those of its directories that are empty then. Idempotent."""
+        """Remove a blob's file or a segment, and those of its directories that are empty then.
+
+        Idempotent.
+        """
         try:
             self._ops.unlink(path)
         except FileNotFoundError:
             pass
         directory = path.rpartition("/")[0]
-        for _ in range(3):
-            if not self.remove_empty(directory):
-                return
+        while directory != self.buckets and self.remove_empty(directory):
             directory = directory.rpartition("/")[0]
 
     def remove_empty(self, directory: str) -> bool:

@@ -190,14 +190,19 @@ class Flow:
         self._owned = 0
         self._waiter: asyncio.Future[None] | None = None
 
-    async def run(self, source: Source, buffer: Buffer, count: int) -> int:
-        """Take the rest of `source`; `count` bytes of it are in `buffer`, which is now the flow's.
+    async def run(self, source: Source, filled: list[tuple[Buffer, int]]) -> int:
+        """Take the rest of `source`; its beginning is in `filled`: buffers, now the flow's, each
+        with its count of bytes; only the last may be less than full.
 
         Returns the size in bytes once every lane has passed everything. Raises what the source
         or a lane raised; the lanes are at rest then too, and all buffers given back.
         """
-        self._owned = 1
+        self._owned = len(filled)
         size = 0
+        for buffer, count in filled[:-1]:
+            self._put(buffer, count, size)
+            size += count
+        buffer, count = filled[-1]
         try:
             while True:
                 size += count

@@ -13,9 +13,10 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
 
 from holdfast.blobs.buffers import BufferPool
-from holdfast.blobs.contract import BlobAddress
+from holdfast.blobs.contract import BlobAddress, OpenBlob
 from holdfast.blobs.fileops import FileOps
-from holdfast.blobs.layout import parse_file_name
+from holdfast.blobs.holes import SegmentWalk
+from holdfast.blobs.layout import SEGMENTS, Directories, parse_file_name, parse_segment_name
 
 #: entries looked at in one step
 BATCH_ENTRIES_MAX = 1000
@@ -67,21 +68,18 @@ def remove_tree(path: str, ops: FileOps, depth_max: int = DEPTH_MAX) -> Iterator
     yield True
 
 
-def old_blobs(buckets: str, older_than_seconds: float) -> Generator[list[tuple[BlobAddress, int]]]:
-    """Batches of (address, size) of blobs written and placed before that. A batch may be empty."""
+def old_blobs(
+    directories: Directories, ops: FileOps, older_than_seconds: float
+) -> Generator[list[tuple[BlobAddress, int]]]:
+    """Batches of (address, size) of blobs written and placed before that. A batch may be empty.
+
+    On the way, what is garbage without an address goes: in segments, of writers that died.
+    """
     before = time.time() - older_than_seconds
     batch: list[tuple[BlobAddress, int]] = []
-    seen = 0
-    for leaf, bucket_dir in _leaves(buckets):
-        for entry in _entries(leaf):
-            found = _old_blob(entry, bucket_dir, before)
-            if found is not None:
-                batch.append(found)
-            seen += 1
-            if seen % BATCH_ENTRIES_MAX == 0:
-                yield batch
-                batch = []
-        seen += 1
+    for seen, found in enumerate(_old_ones(directories, ops, before), 1):
+        if found is not None:
+            batch.append(found)
         if seen % BATCH_ENTRIES_MAX == 0:
             yield batch
             batch = []
@@ -89,11 +87,23 @@ def old_blobs(buckets: str, older_than_seconds: float) -> Generator[list[tuple[B
         yield batch
 
 
-def _leaves(buckets: str) -> Iterator[tuple[str, str]]:
-    for bucket in _entries(buckets):
+def _old_ones(
+    directories: Directories, ops: FileOps, before: float
+) -> Iterator[tuple[BlobAddress, int] | None]:
+    """What is old; None for whatever else was looked at."""
+    for bucket in _entries(directories.buckets):
         for first in _entries(bucket.path):
+            if first.name == SEGMENTS:
+                for entry in _entries(first.path):
+                    number = parse_segment_name(entry.name)
+                    if number is not None:
+                        yield from SegmentWalk(directories, ops, bucket.name, number, before).run()
+                    yield None
+                continue
             for second in _entries(first.path):
-                yield second.path, bucket.name
+                for entry in _entries(second.path):
+                    yield _old_blob(entry, bucket.name, before)
+                yield None
 
 
 def _old_blob(
@@ -115,12 +125,12 @@ def _old_blob(
     return BlobAddress(bucket_dir, named[0], named[1]), state.st_size
 
 
-async def file_sha256(
-    fd: int, pool: BufferPool, in_thread: Callable[[Callable[[], bool]], Awaitable[bool]]
+async def blob_sha256(
+    blob: OpenBlob, pool: BufferPool, in_thread: Callable[[Callable[[], bool]], Awaitable[bool]]
 ) -> bytes:
-    """The SHA-256 of an open file, read through one buffer; its pages leave the cache then."""
+    """The SHA-256 of an open blob, read through one buffer; its pages leave the cache then."""
     digest = hashlib.sha256()
-    offset = 0
+    fd, offset, end = blob.fd, blob.offset, blob.offset + blob.size
 
     def step() -> bool:
         nonlocal offset
@@ -128,7 +138,7 @@ async def file_sha256(
         buffer = pool.take()
         try:
             while offset - start < VERIFY_STEP_BYTES:
-                count = os.preadv(fd, [buffer.view], offset)
+                count = os.preadv(fd, [buffer.view[: end - offset]], offset)
                 if count == 0:
                     break
                 digest.update(buffer.view[:count])

@@ -1,8 +1,9 @@
-"""Leases on what is being read: while the oldest read that may open more files is under way, the
+"""Leases on what is being read: while the oldest read is under way, the
 collector removes nothing that went after it began.
 
-An open file needs no lease (its bytes stay until it is closed); a body of several files does,
-because the later ones are opened only when the earlier ones were sent.
+A body of content that is not inline has one from before it is opened until it is sent: a record of a
+segment may lose its bytes when it is removed, and the later parts of a multipart object are opened
+only when the earlier ones were sent. A file of its own needs none once it is open.
 """
 
 from __future__ import annotations

@@ -38,7 +38,10 @@ def run_worker(site: Site, worker: int, control: Control) -> None:
             await stop.wait()
         await gateway.drain(site.settings.grace_seconds)
 
-    run_on_loop(main(), site.settings.loop)
+    try:
+        run_on_loop(main(), site.settings.loop)
+    finally:
+        site.blobs.release()
 
 
 def run_committer(site: Site, control: Control) -> None:

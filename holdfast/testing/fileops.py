@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from holdfast.blobs.fileops import FileOps, SystemFileOps
 
 T = TypeVar("T")
+BLOCK_BYTES = 4096
 
 
 def _no_sync(fd: int, /) -> None:
@@ -52,6 +53,26 @@ class _Stepping:
 
     def pwrite(self, fd: int, data: memoryview, offset: int, /) -> int:
         return self._step("write", lambda: self._inner.pwrite(fd, data, offset), fd, data, offset)
+
+    def pwritev(self, fd: int, views: Sequence[memoryview], offset: int, /) -> int:
+        return self._step(
+            "write", lambda: self._inner.pwritev(fd, views, offset), fd, list(views), offset
+        )
+
+    def allocate(self, fd: int, offset: int, count: int, /) -> None:
+        self._step("allocate", lambda: self._inner.allocate(fd, offset, count), fd, offset + count)
+
+    def punch(self, fd: int, offset: int, count: int, /) -> None:
+        self._step("punch", lambda: self._inner.punch(fd, offset, count), fd, offset, count)
+
+    def lock(self, fd: int, /) -> bool:
+        return self._step("lock", lambda: self._inner.lock(fd), fd)
+
+    def seek_data(self, fd: int, offset: int, /) -> int | None:
+        return self._inner.seek_data(fd, offset)
+
+    def seek_hole(self, fd: int, offset: int, /) -> int:
+        return self._inner.seek_hole(fd, offset)
 
     def ftruncate(self, fd: int, size: int, /) -> None:
         self._step("truncate", lambda: self._inner.ftruncate(fd, size), fd, size)
@@ -166,7 +187,7 @@ class RecordingFileOps(_Stepping):
 
     def _steps_of(self, kind: str, details: tuple[object, ...], result: object) -> list[Step]:
         match kind, details, result:
-            case (("open" | "close"), _, _):
+            case (("open" | "close" | "lock"), _, _):
                 return []
             case (("create" | "unlink" | "mkdir" | "rmdir"), (str(path),), _):
                 return [Step(kind, path)]
@@ -178,10 +199,31 @@ class RecordingFileOps(_Stepping):
                 return [Step(kind, node=self._nodes[fd], offset=size)]
             case "write", (int(fd), memoryview() as data, int(offset)), int(count):
                 return [Step(kind, node=self._nodes[fd], data=bytes(data[:count]), offset=offset)]
+            case "write", (int(fd), list() as views, int(offset)), int(count):
+                return _pieces(self._nodes[fd], views, offset, count)
+            case "allocate", (int(fd), int(size)), _:
+                return [Step("grow", node=self._nodes[fd], offset=size)]
+            case "punch", (int(fd), int(offset), int(count)), _:
+                # what is left of it when it was not synced: any part of the zeros
+                return [Step("write", node=self._nodes[fd], data=bytes(count), offset=offset)]
             case "copy", (int(source), int(fd), int(offset)), int(count):
                 copied = os.pread(source, count, offset)
                 return [Step("write", node=self._nodes[fd], data=copied, offset=offset)]
         raise AssertionError(f"a step that the record does not know: {kind} {details}")
+
+
+def _pieces(node: int, views: list[memoryview], offset: int, count: int) -> list[Step]:
+    """A vectored write as several, so that each can be lost by itself: of every buffer the first
+    block, where a header may be, and the rest."""
+    steps = []
+    for view in views:
+        for piece in (view[:BLOCK_BYTES], view[BLOCK_BYTES:]):
+            data = bytes(piece[:count])
+            if data:
+                steps.append(Step("write", node=node, data=data, offset=offset))
+            offset += len(data)
+            count -= len(data)
+    return steps
 
 
 class _Node:
@@ -242,7 +284,7 @@ class Disk:
             case "rename":
                 self._enter(step.target, self.find(step.path))
                 self._enter(step.path, None)
-            case "write" | "truncate":
+            case "write" | "truncate" | "grow":
                 _change(node.data, step)
                 node.pending_data.append(step)
             case "sync":
@@ -273,6 +315,9 @@ class Disk:
 
 
 def _change(data: bytearray, step: Step) -> None:
+    if step.kind == "grow":
+        data.extend(bytes(max(0, step.offset - len(data))))
+        return
     if step.kind == "truncate":
         del data[step.offset :]
         data.extend(bytes(step.offset - len(data)))

@@ -26,6 +26,7 @@ _PIECE_BYTES = 64 * 1024
 class _OpenMemoryBlob:
     def __init__(self, data: bytes) -> None:
         self.fd = os.memfd_create("blob", os.MFD_CLOEXEC)
+        self.offset = 0
         self.size = len(data)
         view = memoryview(data)
         while view:
@@ -127,3 +128,6 @@ class MemoryBlobStore:
 
     async def verify(self, address: BlobAddress) -> bool:
         return hashlib.sha256(self._get(address)).digest() == address.sha256
+
+    def release(self) -> None:
+        pass

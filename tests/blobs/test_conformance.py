@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.blobs import fileops
+from holdfast.blobs import appending, fileops, segments
 from holdfast.blobs.contract import BlobStore
 from holdfast.blobs.files import FileBlobStore
 from holdfast.testing.blob_suite import BlobStoreSuite
@@ -20,6 +20,8 @@ MODES: dict[str, dict[str, Any]] = {
     "sync-first": {"sync_order": "sync-first"},
     "relaxed": {"durability": "relaxed"},
     "small-buffers": {"buffer_bytes": 65536},
+    "files": {"segments": False},
+    "short-segments": {"buffer_bytes": 65536},
 }
 
 
@@ -36,6 +38,13 @@ class TestFiles(BlobStoreSuite):
     ) -> Iterator[BlobStore]:
         if request.param == "no-direct":
             monkeypatch.setattr(fileops, "O_DIRECT_AVAILABLE", False)
+        if request.param == "short-segments":
+            monkeypatch.setattr(appending, "SEGMENT_BYTES_MAX", 150_000)
+            monkeypatch.setattr(appending, "GROUP_BYTES_MAX", 300_000)
+            monkeypatch.setattr(appending, "GROUP_RECORDS_MAX", 3)
+            monkeypatch.setattr(appending, "GROUPS_PER_TURN_MAX", 2)
+            monkeypatch.setattr(appending, "APPENDERS_MAX", 2)
+            monkeypatch.setattr(segments, "OPEN_SEGMENTS_MAX", 2)
         store = FileBlobStore(tmp_path / "data", **MODES[request.param])
         store.prepare()
         yield store

@@ -8,7 +8,7 @@ import fcntl
 import os
 import resource
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,10 +38,10 @@ def fail_at(step: int, code: int) -> Callable[[int, str], None]:
 class Switch:
     """Faulty operations whose fault can be set after the store is prepared."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, segments: bool = False) -> None:
         self.ops = FaultyFileOps(lambda number, kind: self.before(number, kind))
         self.before: Callable[[int, str], None] = nothing
-        self.store = FileBlobStore(root, ops=self.ops, buffer_bytes=65536)
+        self.store = FileBlobStore(root, ops=self.ops, buffer_bytes=65536, segments=segments)
         self.store.prepare()
 
     def arm(self, before: Callable[[int, str], None]) -> None:
@@ -61,6 +61,15 @@ def switch(tmp_path: Path) -> Iterator[Switch]:
     made.store.close()
 
 
+@pytest.fixture(params=["files", "segments"])
+def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Switch]:
+    made = Switch(tmp_path / "data", segments=request.param == "segments")
+    yield made
+    made.disarm()
+    assert made.store.buffers_in_use == 0
+    made.store.close()
+
+
 def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
@@ -70,11 +79,12 @@ def open_descriptors() -> int:
     ("code", "raised"), [(errno.EIO, OSError), (errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull)]
 )
 def test_a_failing_step_fails_the_upload_and_nothing_else(
-    switch: Switch, tmp_path: Path, size: int, code: int, raised: type[OSError]
+    both: Switch, tmp_path: Path, size: int, code: int, raised: type[OSError]
 ) -> None:
     """Every step of stage, publish and link fails once; the upload ends well or leaves nothing."""
-    store, data = switch.store, pattern(size)
+    switch, store, data = both, both.store, pattern(size)
     other = run(put(store, b"other", "other-2"))
+    store.release()
     descriptors = open_descriptors()
     kinds: set[type[OSError]] = set()
     failures = 0
@@ -91,11 +101,13 @@ def test_a_failing_step_fails_the_upload_and_nothing_else(
             switch.disarm()
             assert run(get(store, address)) == data
             run(store.remove(address))
+        store.release()
         # An error of close itself (the last step) leaves the descriptor closed.
         assert open_descriptors() == descriptors
         assert not os.listdir(tmp_path / "data/tmp")
     assert failures > 8
     assert kinds == {raised}
+    assert os.listdir(tmp_path / "data/buckets") == ["other-2"]
 
 
 def test_a_failing_step_fails_a_link(switch: Switch, tmp_path: Path) -> None:
@@ -126,8 +138,9 @@ def _refuse_links(source: str, target: str, /) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.parametrize("segments", [False, True])
 @pytest.mark.parametrize("size", SIZES_BYTES)
-def test_killed_between_any_two_steps(tmp_path: Path, size: int) -> None:
+def test_killed_between_any_two_steps(tmp_path: Path, size: int, segments: bool) -> None:
     """The process ends before each step in turn; acknowledged blobs are whole, tmp/ is wiped."""
     root, data = tmp_path / "data", pattern(size)
     FileBlobStore(root).prepare()
@@ -136,7 +149,7 @@ def test_killed_between_any_two_steps(tmp_path: Path, size: int) -> None:
     for step in range(STEPS_MAX):
         child = os.fork()
         if child == 0:
-            _write_until_killed(root, data, step, acknowledged)
+            _write_until_killed(root, data, step, acknowledged, segments)
         if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
             break
     else:
@@ -152,17 +165,23 @@ def test_killed_between_any_two_steps(tmp_path: Path, size: int) -> None:
         if address.n in numbers:
             assert run(get(store, address)) == data
     assert {address.n for address in found} >= set(numbers)
+    for address in found:
+        run(store.remove(address))
+    run(swept(store))
+    assert not os.listdir(root / "buckets")
     store.close()
 
 
-def _write_until_killed(root: Path, data: bytes, step: int, acknowledged: Path) -> None:
+def _write_until_killed(
+    root: Path, data: bytes, step: int, acknowledged: Path, segments: bool
+) -> None:
     def before(number: int, kind: str) -> None:
         if number == step:
             os._exit(9)
 
     try:
         ops = FaultyFileOps(before)
-        store = FileBlobStore(root, ops=ops, buffer_bytes=65536)
+        store = FileBlobStore(root, ops=ops, buffer_bytes=65536, segments=segments)
         address = run(put(store, data))
         with acknowledged.open("a") as log:
             log.write(f"{address.n}\n")
@@ -261,8 +280,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(path)], check=True)
 
 
-def test_a_full_disk_reads_and_removes_and_recovers(small_disk: Path) -> None:
-    store = FileBlobStore(small_disk / "data")
+@pytest.mark.parametrize("segments", [False, True])
+def test_a_full_disk_reads_and_removes_and_recovers(small_disk: Path, segments: bool) -> None:
+    store = FileBlobStore(small_disk / "data", segments=segments)
     store.prepare()
 
     async def work() -> None:
@@ -315,7 +335,13 @@ def test_a_closed_store_refuses_uploads(tmp_path: Path) -> None:
         run(store.stage(BytesSource(pattern(3_000_000)), None))
 
 
-class NoDirectOpen(FaultyFileOps):
+class OddFileOps(FaultyFileOps):
+    """`odd`: from then on, so that the store is prepared as usual."""
+
+    odd = False
+
+
+class NoDirectOpen(OddFileOps):
     """A file system that does not know O_DIRECT."""
 
     refused = 0
@@ -327,7 +353,7 @@ class NoDirectOpen(FaultyFileOps):
         return super().open(path, flags, mode)
 
 
-class NoDirectWrite(FaultyFileOps):
+class NoDirectWrite(OddFileOps):
     """A file system that takes O_DIRECT, and then no such write."""
 
     def pwrite(self, fd: int, data: memoryview, offset: int, /) -> int:
@@ -335,19 +361,31 @@ class NoDirectWrite(FaultyFileOps):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return super().pwrite(fd, data, offset)
 
+    def pwritev(self, fd: int, views: Sequence[memoryview], offset: int, /) -> int:
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & fileops.O_DIRECT:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return super().pwritev(fd, views, offset)
 
-class ShortWrite(FaultyFileOps):
+
+class ShortWrite(OddFileOps):
     """A file system that writes less than it is given."""
 
     def pwrite(self, fd: int, data: memoryview, offset: int, /) -> int:
         return super().pwrite(fd, data[: max(1, len(data) // 2)], offset)
 
+    def pwritev(self, fd: int, views: Sequence[memoryview], offset: int, /) -> int:
+        if not self.odd:
+            return super().pwritev(fd, views, offset)
+        return super().pwritev(fd, [views[0][: max(1, len(views[0]) // 2)]], offset)
 
+
+@pytest.mark.parametrize("segments", [False, True])
 @pytest.mark.parametrize("ops", [NoDirectOpen, NoDirectWrite, ShortWrite])
-def test_odd_file_systems(tmp_path: Path, ops: type[FaultyFileOps]) -> None:
+def test_odd_file_systems(tmp_path: Path, ops: type[OddFileOps], segments: bool) -> None:
     odd = ops(nothing)
-    store = FileBlobStore(tmp_path / "data", ops=odd)
+    store = FileBlobStore(tmp_path / "data", ops=odd, segments=segments)
     store.prepare()
+    odd.odd = True
     for size in (100, 5000, 100_000, 700_001):
         address = run(put(store, pattern(size)))
         assert run(get(store, address)) == pattern(size)

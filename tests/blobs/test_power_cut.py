@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.blobs import layout
+from holdfast.blobs import appending, layout
 from holdfast.blobs.contract import BlobAddress
 from holdfast.blobs.files import FileBlobStore
 from holdfast.testing.blob_suite import BUCKET, get, pattern, put, run, swept
@@ -30,8 +30,9 @@ class Lost(AssertionError):
     """Acknowledged bytes did not survive."""
 
 
-def make_store(ops: RecordingFileOps, **options: Any) -> FileBlobStore:
-    store = FileBlobStore(Path(ops.base) / "data", ops=ops, buffer_bytes=65536, **options)
+def make_store(ops: RecordingFileOps, segments: bool = False, **options: Any) -> FileBlobStore:
+    root = Path(ops.base) / "data"
+    store = FileBlobStore(root, ops=ops, buffer_bytes=65536, segments=segments, **options)
     store.prepare()
     return store
 
@@ -54,6 +55,22 @@ async def everyday(store: FileBlobStore, ops: RecordingFileOps) -> None:
     # The directories of the first ones went; the same content brings them back.
     await asyncio.gather(*(acknowledged_put(store, ops, datas[0]) for _ in range(2)))
     await acknowledged_put(store, ops, datas[1])
+
+
+async def everyday_of_segments(store: FileBlobStore, ops: RecordingFileOps) -> None:
+    """Also segments that are sealed, that others follow, and that go with their last record."""
+    await everyday(store, ops)
+    store.release()
+    datas = [pattern(size, seed) for seed, size in enumerate(SIZES_BYTES * 2, 10)]
+    addresses = await asyncio.gather(*(acknowledged_put(store, ops, data) for data in datas))
+    for address in addresses[::2]:
+        ops.mark(("going", address, b""))
+        await store.remove(address)
+    store.release()
+    for address in addresses[1::2]:
+        ops.mark(("going", address, b""))
+        await store.remove(address)
+    await acknowledged_put(store, ops, datas[0])
 
 
 def check_every_power_cut(ops: RecordingFileOps, scratch: Path) -> int:
@@ -126,6 +143,22 @@ def test_everything_acknowledged_survives(
     assert check_every_power_cut(ops, scratch) > 100
 
 
+@pytest.mark.parametrize("options", [{}, {"direct": False}])
+@pytest.mark.parametrize("segment_bytes", [1, 1 << 28])
+def test_every_acknowledged_record_survives(
+    ops: RecordingFileOps,
+    scratch: Path,
+    options: dict[str, Any],
+    segment_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(appending, "SEGMENT_BYTES_MAX", segment_bytes)
+    store = make_store(ops, segments=True, **options)
+    asyncio.run(everyday_of_segments(store, ops))
+    store.close()
+    assert check_every_power_cut(ops, scratch) > 150
+
+
 def test_directories_that_another_process_just_made(ops: RecordingFileOps, scratch: Path) -> None:
     """A directory that is there need not be durable: whoever made it may not have synced yet."""
     store = make_store(ops)
@@ -171,7 +204,7 @@ MUTANTS: dict[str, Callable[[str, str], bool]] = {
     "no sync of the root": _of_directory(1),
     "no sync of buckets/": _of_directory(2),
     "no sync of the bucket's directory": _of_directory(3),
-    "no sync of ab/": _of_directory(4),
+    "no sync of ab/ or segments/": _of_directory(4),
     "no sync of ab/cd/": _of_directory(5),
 }
 
@@ -190,6 +223,34 @@ class Forgetful(RecordingFileOps):
     def fdatasync(self, fd: int, /) -> None:
         if not self._skipped(os.readlink(f"/proc/self/fd/{fd}"), self.base):
             super().fdatasync(fd)
+
+
+@pytest.mark.parametrize("name", [*MUTANTS][:-1])
+def test_a_missing_sync_of_segments_is_caught(tmp_path: Path, scratch: Path, name: str) -> None:
+    base = tmp_path / "disk"
+    base.mkdir()
+    ops = Forgetful(base, MUTANTS[name])
+    store = make_store(ops, segments=True)
+    asyncio.run(everyday(store, ops))
+    store.close()
+    with pytest.raises(Lost):
+        check_every_power_cut(ops, scratch)
+
+
+def test_a_bucket_directory_that_another_process_just_made(
+    ops: RecordingFileOps, scratch: Path
+) -> None:
+    """The same for segments: neither the bucket's directory nor theirs need be durable."""
+    store = make_store(ops, segments=True)
+    address = run(put(store, b"the same"))
+    run(store.remove(address))
+    store.release()
+    path = f"{ops.base}/data/buckets/{BUCKET}"
+    for directory in (path, f"{path}/segments"):
+        ops.mkdir(directory)
+    run(acknowledged_put(store, ops, b"the same"))
+    store.close()
+    check_every_power_cut(ops, scratch)
 
 
 @pytest.mark.parametrize("sync_order", ["rename-first", "sync-first"])
@@ -213,6 +274,14 @@ def test_trusting_a_directory_by_its_name_is_caught(ops: RecordingFileOps, scrat
         test_directories_that_another_process_just_made(ops, scratch)
 
 
+def test_trusting_a_bucket_directory_by_its_name_is_caught(
+    ops: RecordingFileOps, scratch: Path
+) -> None:
+    ops.identity = lambda fd, /: (0, 0)  # type: ignore[method-assign]
+    with pytest.raises(Lost):
+        test_a_bucket_directory_that_another_process_just_made(ops, scratch)
+
+
 def test_without_identities_nothing_is_trusted(ops: RecordingFileOps, scratch: Path) -> None:
     ops.identity = lambda fd, /: None  # type: ignore[method-assign]
     test_directories_that_another_process_just_made(ops, scratch)
@@ -228,6 +297,15 @@ def test_a_known_directory_is_not_synced_again(ops: RecordingFileOps) -> None:
     assert len(syncs) == 2  # the file and its directory
 
 
+def test_a_segment_that_has_a_record_takes_one_sync(ops: RecordingFileOps) -> None:
+    store = make_store(ops, segments=True)
+    run(put(store, b"first"))
+    before = len(ops.steps)
+    run(put(store, b"second"))
+    store.close()
+    assert len([step for step in ops.steps[before:] if step.kind == "sync"]) == 1
+
+
 def test_the_way_to_a_new_root_is_durable(ops: RecordingFileOps, scratch: Path) -> None:
     store = FileBlobStore(Path(ops.base) / "a/b/data", ops=ops)
     store.prepare()
@@ -240,9 +318,10 @@ def test_the_way_to_a_new_root_is_durable(ops: RecordingFileOps, scratch: Path) 
     assert (scratch / "all/a/b/data/tmp").is_dir()
 
 
-def test_relaxed_durability_syncs_nothing(ops: RecordingFileOps) -> None:
-    store = make_store(ops, durability="relaxed")
-    asyncio.run(everyday(store, ops))
+@pytest.mark.parametrize("segments", [False, True])
+def test_relaxed_durability_syncs_nothing(ops: RecordingFileOps, segments: bool) -> None:
+    store = make_store(ops, segments, durability="relaxed")
+    asyncio.run(everyday_of_segments(store, ops))
     store.close()
     assert not [step for step in ops.steps if step.kind == "sync"]
 

@@ -53,7 +53,7 @@ class Contents:
     def __init__(self, seed: int) -> None:
         chance = random.Random(seed)
         sizes = [chance.randrange(33 * KiB, 200 * KiB) for _ in range(10)]
-        sizes += [1300 * KiB, 2 * 1024 * KiB + 1]
+        sizes += [700 * KiB, 1024 * KiB, 1300 * KiB, 2 * 1024 * KiB + 1]
         self.large = [chance.randbytes(size) for size in sizes]
         self.first_part = chance.randbytes(PART_BYTES_MIN)
         self._noise = chance.randbytes(16 * KiB)

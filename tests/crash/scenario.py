@@ -25,7 +25,7 @@ def _content(name: str, size: int) -> bytes:
     return hashlib.shake_128(name.encode()).digest(size)
 
 
-#: one that is written at once, one that goes through several buffers, one of an odd size
+#: two that go into segments, one of them of an odd size, and one that is a file of its own
 CONTENTS = {
     "small": _content("small", 100_000),
     "other": _content("other", 40_001),
@@ -79,6 +79,7 @@ async def _collect(stores: Stores) -> None:
 
 def steps() -> list[Step]:
     a, b, c, two = ("one", b"a"), ("one", b"b"), ("one", b"c"), ("two", b"c")
+    copied = ("two", b"a")
     return [
         Step("put", _put(*a, "small"), {a: "small"}),
         Step("put the same", _put(*b, "small"), {a: "small", b: "small"}),
@@ -92,7 +93,13 @@ def steps() -> list[Step]:
         Step("delete large", _delete(*c), {a: "other", b: "small", two: "large"}),
         Step("delete small", _delete(*b), {a: "other", two: "large"}),
         Step("put while going", _put(*b, "small"), {a: "other", b: "small", two: "large"}),
-        Step("collect", _collect, {a: "other", b: "small", two: "large"}),
+        Step(
+            "copy other",
+            _copy("one", b"a", "two"),
+            {a: "other", b: "small", two: "large", copied: "other"},
+        ),
+        Step("collect", _collect, {a: "other", b: "small", two: "large", copied: "other"}),
+        Step("delete other", _delete(*copied), {a: "other", b: "small", two: "large"}),
         Step("put again", _put(*c, "large"), {a: "other", b: "small", c: "large", two: "large"}),
         Step("delete copy", _delete(*two), {a: "other", b: "small", c: "large"}),
         Step("drop bucket", _drop_second, {a: "other", b: "small", c: "large"}),
@@ -116,7 +123,7 @@ async def stored_now(stores: Stores) -> Stored:
             address, _ = await _address(stores, bucket.name, entry.key)
             file = await stores.blobs.open(address)
             try:
-                data = os.pread(file.fd, file.size + 1, 0)
+                data = os.pread(file.fd, file.size, file.offset)
             finally:
                 file.close()
             names = [name for name, content in CONTENTS.items() if content == data]

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
-    ("mode", "first", "stride"), [("exit", 3, 14), ("EIO", 5, 31), ("ENOSPC", 9, 31)]
+    ("mode", "first", "stride"), [("exit", 3, 14), ("EIO", 5, 29), ("ENOSPC", 9, 29)]
 )
 def test_cut_off_between_two_steps(mode: str, first: int, stride: int) -> None:
     """In a process of its own: it forks, and must have one thread for that."""

@@ -20,7 +20,7 @@ def test_a_link_to_old_content_is_young(tmp_path: Path) -> None:
     store.prepare()
 
     async def work() -> list[BlobAddress]:
-        source = await put(store, b"x" * 100_000, "one-1")
+        source = await put(store, b"x" * 2_000_000, "one-1")
         path = next((tmp_path / "buckets" / "one-1").rglob(f"{source.sha256.hex()}-*"))
         old = time.time() - DAY_SECONDS
         os.utime(path, (old, old))

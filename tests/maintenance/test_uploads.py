@@ -78,6 +78,7 @@ def test_a_forgotten_upload_goes_with_its_content(
         collector = Collector(stores.meta, stores.blobs, grace_seconds=GRACE_SECONDS, now=clock)
         report = await collector.run_once()
         assert (report.parts, report.blobs) == (3, 3)
+        stores.blobs.release()  # seals its segment, so that it goes too
         files = [name for _, _, names in os.walk(tmp_path / "data" / "buckets") for name in names]
         assert files == []
 

@@ -290,15 +290,15 @@ def test_fsck_of_a_stopped_store(served: ServeProcess) -> None:
     client.create_bucket(Bucket="checked")
     client.put_object(Bucket="checked", Key="k", Body=b"x" * 100_000)
     assert served.stop() == 0
+    (file,) = (served.data / "buckets").glob("*-*/segments/*")
+    assert file.stat().st_size < 110_000, "a worker that ended leaves nothing reserved"
     command = [sys.executable, "-m", "holdfast", "fsck", str(served.data), "--content", "--json"]
     environ = served.environ
     found = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
     report = json.loads(found.stdout)
     assert (report["blobs"], report["blob_bytes"], report["damage"]) == (1, 100_000, [])
-    file = next((served.data / "buckets").rglob("*-*/*/*/*"))
-    file.chmod(0o600)
-    file.write_bytes(b"y" * 100_000)
+    file.write_bytes(file.read_bytes().replace(b"x" * 50, b"y" * 50, 1))
     damaged = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert damaged.returncode == 1
     assert "not those that were stored" in json.loads(damaged.stdout)["damage"][0]

@@ -14,6 +14,7 @@ from holdfast.s3.call import Call, Services
 from holdfast.s3.conditions import ReadConditions, check_read, if_range_holds, parse_range
 from holdfast.s3.dates import http_date
 from holdfast.s3.errors import S3Error
+from holdfast.s3.leases import ReadLeases
 from holdfast.s3.names import part_number, version_seq
 from holdfast.s3.operation import OBJECT, Header, Input, Query, operation
 from holdfast.s3.render import checksum_headers, object_headers, version_header
@@ -205,14 +206,20 @@ async def content_body(
     services: Services, bucket: Bucket, version: ObjectVersion, first: int, count: int
 ) -> FileBody:
     """`count` > 0 bytes from `first` of content that is kept in files. Raises BlobMissing."""
-    if version.blob is not None:
-        opened = await services.blobs.open(blob_address(bucket, version.blob))
-        if opened.size != version.size:
-            opened.close()
-            raise RuntimeError(f"{quote(version.key)} has {opened.size} bytes, not {version.size}")
-        return FileBody(count, (Region(opened.fd, first, count),), opened.close)
     lease = services.leases.begin(int(services.now() * 1000))
     try:
+        if version.blob is not None:
+            opened = await services.blobs.open(blob_address(bucket, version.blob))
+            if opened.size != version.size:
+                opened.close()
+                raise RuntimeError(
+                    f"{quote(version.key)} has {opened.size} bytes, not {version.size}"
+                )
+            region = Region(opened.fd, opened.offset + first, count)
+            if opened.offset:
+                return FileBody(count, (region,), _Closing(services.leases, lease, opened).close)
+            services.leases.end(lease)  # the open file is enough, however long it takes
+            return FileBody(count, (region,), opened.close)
         parts = await services.meta.parts(version.parts_id)
         reader = _PartsReader(services, bucket, parts, first, count, lease)
         await reader.open_first()
@@ -220,6 +227,21 @@ async def content_body(
         services.leases.end(lease)
         raise
     return FileBody(count, reader.regions(), reader.close)
+
+
+class _Closing:
+    """Closes a blob and ends the lease on it."""
+
+    __slots__ = ("_lease", "_leases", "_opened")
+
+    def __init__(self, leases: ReadLeases, lease: int, opened: OpenBlob) -> None:
+        self._leases = leases
+        self._lease = lease
+        self._opened = opened
+
+    def close(self) -> None:
+        self._opened.close()
+        self._leases.end(self._lease)
 
 
 class _PartsReader:
@@ -251,7 +273,7 @@ class _PartsReader:
                 self._close_open()
                 self._open = await self._open_part(part)
             assert self._open is not None
-            yield Region(self._open.fd, first, count)
+            yield Region(self._open.fd, self._open.offset + first, count)
 
     def _close_open(self) -> None:
         if self._open is not None:

@@ -1,0 +1,75 @@
+"""Whoever reads a record of a segment holds a lease from before it is opened until it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from holdfast.blobs.contract import BlobAddress, BlobMissing
+from holdfast.meta.records import Bucket, ObjectVersion
+from holdfast.s3.call import Services
+from holdfast.s3.leases import ReadLeases
+from holdfast.s3.ops.read import content_body
+from holdfast.testing.blob_suite import BUCKET, put
+from holdfast.testing.memory_blobs import MemoryBlobStore
+
+NOW_SECONDS = 5.0
+NOW_MS = 5000
+
+
+class Blobs(MemoryBlobStore):
+    """Notes what was told of leases when a blob was opened. `offset`: as if in a segment."""
+
+    def __init__(self, told: list[int]) -> None:
+        super().__init__()
+        self.told = told
+        self.at_open: list[int] = []
+        self.offset = 0
+
+    async def open(self, address: BlobAddress) -> Any:
+        self.at_open.append(self.told[-1] if self.told else 0)
+        opened = await super().open(address)
+        opened.offset = self.offset
+        return opened
+
+
+def _site(told: list[int]) -> tuple[Services, Blobs]:
+    blobs = Blobs(told)
+    services = SimpleNamespace(blobs=blobs, leases=ReadLeases(told.append), now=lambda: NOW_SECONDS)
+    return cast(Services, services), blobs
+
+
+def _version(address: BlobAddress, size: int) -> ObjectVersion:
+    blob = SimpleNamespace(sha256=address.sha256, n=address.n)
+    return cast(ObjectVersion, SimpleNamespace(blob=blob, size=size, key=b"key", parts_id=0))
+
+
+@pytest.mark.parametrize("offset", [0, 4096])
+def test_a_record_holds_a_lease_until_it_is_closed(offset: int) -> None:
+    told: list[int] = []
+    services, blobs = _site(told)
+    blobs.offset = offset
+    bucket = cast(Bucket, SimpleNamespace(directory=BUCKET))
+
+    async def work() -> None:
+        address = await put(blobs, b"content")
+        body = await content_body(services, bucket, _version(address, 7), 2, 5)
+        assert blobs.at_open == [NOW_MS], "it began before the blob was opened"
+        assert told == ([NOW_MS] if offset else [NOW_MS, 0]), "a file needs it no more"
+        (region,) = cast(Any, body.regions)
+        assert region[1:] == (offset + 2, 5)
+        body.close()
+        assert told == [NOW_MS, 0]
+
+        with pytest.raises(RuntimeError):
+            await content_body(services, bucket, _version(address, 8), 0, 8)
+        assert told[-1] == 0
+        await blobs.remove(address)
+        with pytest.raises(BlobMissing):
+            await content_body(services, bucket, _version(address, 7), 0, 7)
+        assert told[-1] == 0
+
+    asyncio.run(work())
