@@ -12,12 +12,12 @@ from holdfast.blobs.contract import BlobAddress, BlobMissing
 from holdfast.meta.records import Bucket, ObjectVersion
 from holdfast.s3.call import Services
 from holdfast.s3.leases import ReadLeases
-from holdfast.s3.ops.read import content_body
+from holdfast.s3.ops.read import ROW_AGE_MS_MAX, content_body
 from holdfast.testing.blob_suite import BUCKET, put
 from holdfast.testing.memory_blobs import MemoryBlobStore
 
-NOW_SECONDS = 5.0
-NOW_MS = 5000
+NOW_SECONDS = 50.0
+BEGUN_MS = 50_000 - ROW_AGE_MS_MAX
 
 
 class Blobs(MemoryBlobStore):
@@ -57,12 +57,12 @@ def test_a_record_holds_a_lease_until_it_is_closed(offset: int) -> None:
     async def work() -> None:
         address = await put(blobs, b"content")
         body = await content_body(services, bucket, _version(address, 7), 2, 5)
-        assert blobs.at_open == [NOW_MS], "it began before the blob was opened"
-        assert told == ([NOW_MS] if offset else [NOW_MS, 0]), "a file needs it no more"
+        assert blobs.at_open == [BEGUN_MS], "it began before the blob was opened"
+        assert told == ([BEGUN_MS] if offset else [BEGUN_MS, 0]), "a file needs it no more"
         (region,) = cast(Any, body.regions)
         assert region[1:] == (offset + 2, 5)
         body.close()
-        assert told == [NOW_MS, 0]
+        assert told == [BEGUN_MS, 0]
 
         with pytest.raises(RuntimeError):
             await content_body(services, bucket, _version(address, 8), 0, 8)

@@ -21,6 +21,8 @@ from holdfast.s3.render import checksum_headers, object_headers, version_header
 
 #: how often a read starts again because its content went between the row and the file
 READ_ATTEMPTS_MAX = 5
+#: what is opened was found in its row at most so long ago, in milliseconds
+ROW_AGE_MS_MAX = 10_000
 
 _OVERRIDES = {
     "response-cache-control": "Cache-Control",
@@ -206,7 +208,7 @@ async def content_body(
     services: Services, bucket: Bucket, version: ObjectVersion, first: int, count: int
 ) -> FileBody:
     """`count` > 0 bytes from `first` of content that is kept in files. Raises BlobMissing."""
-    lease = services.leases.begin(int(services.now() * 1000))
+    lease = services.leases.begin(int(services.now() * 1000) - ROW_AGE_MS_MAX)
     try:
         if version.blob is not None:
             opened = await services.blobs.open(blob_address(bucket, version.blob))
