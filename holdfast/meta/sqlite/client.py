@@ -1,8 +1,7 @@
 """The asyncio side of the committer: sends commands, keeps them until answered, asks again.
 
 Rule: a command keeps its number from the first try to its answer, so asking again never applies it
-twice. Commands leave in pairs, so that the committer begins with the first of a burst while the
-loop still reads the rest; those of one call leave in one write. When the connection is lost, the
+twice. All commands of one turn of the loop leave in one write. When the connection is lost, the
 client connects again, with growing pauses, and sends what is unanswered in the old order; a command
 older than ANSWER_SECONDS_MAX is given up (MetaUnavailable, outcome unknown), never sent again, and
 its connection dropped, since the committer takes nothing from a connection that was closed.
@@ -32,7 +31,6 @@ from holdfast.meta.sqlite.wire import (
 
 ANSWER_SECONDS_MAX = 10.0
 CHECK_SECONDS = 0.5
-FLUSH_COMMANDS = 2
 IN_FLIGHT_COMMANDS_MAX = 4_096
 IN_FLIGHT_BYTES_MAX = 16 << 20
 RECONNECT_SECONDS_MIN = 0.01
@@ -107,7 +105,7 @@ class CommitterClient(asyncio.Protocol):
         for command in commands:
             if self._is_crowded:
                 await self._wait_for_room()
-            futures.append(self.send(command, more=True))
+            futures.append(self.send(command))
         results, failure = [], None
         for future in futures:
             try:
@@ -118,11 +116,8 @@ class CommitterClient(asyncio.Protocol):
             raise failure
         return results
 
-    def send(self, command: Command, *, more: bool = False) -> asyncio.Future[Result]:
-        """The result to come. Raises MetaUnavailable when closed, ValueError when too long.
-
-        `more`: the caller sends further ones in this turn of the loop.
-        """
+    def send(self, command: Command) -> asyncio.Future[Result]:
+        """The result to come. Raises MetaUnavailable when closed, ValueError when too long."""
         if self._closed:
             raise MetaUnavailable("the store is closed")
         # Content is copied once, by the encoder: the frames are sent from where they lie.
@@ -141,11 +136,9 @@ class CommitterClient(asyncio.Protocol):
         outgoing = self._outgoing
         outgoing.append(head)
         outgoing.append(body)
-        if not more and len(outgoing) >= 2 * FLUSH_COMMANDS:
-            self._flush()
-        elif not self._flush_planned:
+        if not self._flush_planned:
             self._flush_planned = True
-            loop.call_soon(self._flush_rest)
+            loop.call_soon(self._flush)
         return future
 
     @property
@@ -170,12 +163,8 @@ class CommitterClient(asyncio.Protocol):
                 waiter.set_result(None)
                 room -= 1
 
-    def _flush_rest(self) -> None:
-        self._flush_planned = False
-        if self._outgoing:
-            self._flush()
-
     def _flush(self) -> None:
+        self._flush_planned = False
         outgoing, self._outgoing = self._outgoing, []
         # Without a connection the frames wait in `pending`, and are sent when there is one.
         if self._transport is not None:

@@ -43,7 +43,7 @@ RECEIVE_BYTES = 256 << 10
 BATCH_COMMANDS_MAX = 512
 BATCH_BYTES_MAX = 8 << 20
 #: how often a transaction takes in what arrived while it was made
-LATE_ROUNDS_MAX = 4
+LATE_ROUNDS_MAX = 2
 # A commit in which a page of an index was split walks over the whole table of the cache
 # (sqlite3PcacheTruncate): with 32 MiB that was an eighth of the committer's time.
 CACHE_BYTES_MAX = 4 << 20
