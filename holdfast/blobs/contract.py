@@ -64,15 +64,15 @@ class Staged(Protocol):
 class OpenBlob(Protocol):
     """A blob opened for reading: `size` bytes of the file `fd`, from `offset` on.
 
-    The descriptor may be shared: read at given places only. At offset 0 is a blob that has the file
-    for itself: its bytes stay readable until close, even when it is removed. Behind that, they may
-    turn into zeros when the blob is removed meanwhile; so its reader must hold a lease on what can
-    be removed, from before it is opened (holdfast.s3.leases).
+    The descriptor may be shared: read at given places only. The bytes stay readable until close,
+    even when the blob is removed, unless `needs_lease`: then they may turn into zeros, so its reader
+    must hold a lease on what can be removed, from before it is opened (holdfast.s3.leases).
     """
 
     fd: int
     offset: int  # bytes
     size: int  # bytes
+    needs_lease: bool
 
     def close(self) -> None: ...
 

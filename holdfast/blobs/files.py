@@ -69,6 +69,7 @@ class FileBlob:
     """An open blob that is a file."""
 
     __slots__ = ("_ops", "fd", "offset", "size")
+    needs_lease = False
 
     def __init__(self, ops: FileOps, fd: int, size: int) -> None:
         self._ops = ops

@@ -111,6 +111,7 @@ class RecordBlob:
     """An open record. Its descriptor belongs to the segment and is shared with other readers."""
 
     __slots__ = ("_reader", "_segment", "fd", "offset", "size")
+    needs_lease = True
 
     def __init__(
         self, reader: SegmentReader, segment: _OpenSegment, offset: int, size: int

@@ -265,20 +265,25 @@ class BlobStoreSuite:
 
         run(work())
 
-    def test_removal(self, store: BlobStore) -> None:
+    @pytest.mark.parametrize("size", [10, 3_000_000])
+    def test_removal(self, store: BlobStore, size: int) -> None:
+        same = pattern(size)
+
         async def work() -> None:
-            first = await put(store, b"same")
-            second = await put(store, b"same")
+            first = await put(store, same)
+            second = await put(store, same)
             blob = await store.open(first)
             await store.remove(first)
             await store.remove(first)
+            if not blob.needs_lease:
+                assert os.pread(blob.fd, size, blob.offset) == same
             blob.close()
             blob.close()
             with pytest.raises(BlobMissing):
                 await store.open(first)
-            assert await get(store, second) == b"same"
+            assert await get(store, second) == same
             await store.remove(second)
-            assert await get(store, await put(store, b"same")) == b"same"
+            assert await get(store, await put(store, same)) == same
 
         run(work())
 

@@ -24,6 +24,8 @@ _PIECE_BYTES = 64 * 1024
 
 
 class _OpenMemoryBlob:
+    needs_lease = False
+
     def __init__(self, data: bytes) -> None:
         self.fd = os.memfd_create("blob", os.MFD_CLOEXEC)
         self.offset = 0

@@ -218,7 +218,7 @@ async def content_body(
                     f"{quote(version.key)} has {opened.size} bytes, not {version.size}"
                 )
             region = Region(opened.fd, opened.offset + first, count)
-            if opened.offset:
+            if opened.needs_lease:
                 return FileBody(count, (region,), _Closing(services.leases, lease, opened).close)
             services.leases.end(lease)  # the open file is enough, however long it takes
             return FileBody(count, (region,), opened.close)
