@@ -4,13 +4,16 @@ Rule: a body that fails midway raises, and the connection is aborted: a client n
 of the wrong length. Whatever happens, a FileBody's `close` is called exactly once.
 Plain sockets get files by `os.sendfile` on a duplicate of the socket's descriptor (uvloop lets no
 one else watch its own). It is begun only when the transport's write buffer is empty, and on EAGAIN
-goes back to the loop: a slow reader holds no thread. TLS, and systems without sendfile, read
-pieces in the executor.
+goes back to the loop: a slow reader holds no thread. What the page cache lacks is read into it by
+the executor first, so that a slow disk holds up nobody else. TLS, and systems without sendfile,
+read pieces in the executor.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import functools
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -22,6 +25,9 @@ from holdfast.http.message import FileBody, Region
 
 #: whether this system can send files from kernel to kernel
 SENDFILE_AVAILABLE = hasattr(os, "sendfile")
+_RWF_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+
+_probe = bytearray(1)
 
 # lets the head share a packet with the first bytes of the file
 _MSG_MORE = getattr(socket, "MSG_MORE", 0)
@@ -132,25 +138,58 @@ async def _send_head(out: Output, head: bytes, more: bool) -> None:
 
 async def _sendfile(out: Output, region: Region) -> None:
     source, offset, left = region
-    target = out.duplicate().fileno()
-    turn_bytes = out.limits.sendfile_turn_bytes_max
-    turn_left = turn_bytes
+    limits = out.limits
+    turn_left = limits.sendfile_turn_bytes_max
+    ready = 0
     while left:
+        if not ready:
+            ready = min(left, limits.file_ahead_bytes)
+            if not _is_cached(source, offset, ready):
+                await out.loop.run_in_executor(None, _read_ahead, source, offset, ready)
+                turn_left = limits.sendfile_turn_bytes_max
         try:
-            sent = os.sendfile(target, source, offset, min(left, turn_left))
+            # asked for anew: it is closed, and its number given away, once the client is gone
+            target = out.duplicate().fileno()
+            sent = os.sendfile(target, source, offset, ready)
         except BlockingIOError:
             await out.writable()
-            turn_left = turn_bytes
+            turn_left = limits.sendfile_turn_bytes_max
             continue
         if not sent:
             raise ResponseBroken("the file is shorter than its region")
         offset += sent
         left -= sent
+        ready -= sent
         out.sent_bytes += sent
         turn_left -= sent
-        if left and not turn_left:
+        if left and turn_left <= 0:
             await out.writable()
-            turn_left = turn_bytes
+            turn_left = limits.sendfile_turn_bytes_max
+
+
+def _is_cached(source: int, offset: int, count: int) -> bool:
+    """Whether the page cache has the first and the last byte, as far as the system can tell."""
+    if not _RWF_NOWAIT:
+        return True
+    try:
+        os.preadv(source, [_probe], offset, _RWF_NOWAIT)
+        os.preadv(source, [_probe], offset + count - 1, _RWF_NOWAIT)
+    except OSError as error:
+        return error.errno != errno.EAGAIN
+    return True
+
+
+def _read_ahead(source: int, offset: int, count: int) -> None:
+    """Have the page cache filled, nothing is copied. In a thread: `dispose` closes the descriptor
+    only after it."""
+    end = offset + count
+    while offset < end and (read := os.sendfile(_null(), source, offset, end - offset)):
+        offset += read
+
+
+@functools.cache
+def _null() -> int:
+    return os.open(os.devnull, os.O_WRONLY)
 
 
 async def _send_pieces(out: Output, region: Region) -> None:

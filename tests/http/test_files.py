@@ -1,8 +1,10 @@
-"""File responses: by sendfile, by pieces, over TLS; slow readers, leaving ones, shrinking files."""
+"""File responses: by sendfile, cold, by pieces, over TLS; slow readers, shrinking files."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import itertools
 import os
 import socket
 import ssl
@@ -20,13 +22,17 @@ from tests.http.site import FAST, Client, Site, get
 SIZE = 12 * 1024 * 1024 + 17
 
 
-@pytest.fixture(params=["sendfile", "pieces", "tls"])
+@pytest.fixture(params=["sendfile", "cold", "pieces", "tls"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How the bytes leave. "pieces" hides sendfile, as on a system without it."""
+    """How the bytes leave. "pieces" hides sendfile, as on a system without it; "cold" says of most
+    that the disk has to be waited for."""
     if request.param == "pieces":
         monkeypatch.setattr(send, "SENDFILE_AVAILABLE", False)
-    elif not send.SENDFILE_AVAILABLE and request.param == "sendfile":
+    elif not send.SENDFILE_AVAILABLE and request.param in ("sendfile", "cold"):
         pytest.skip("no sendfile here")
+    elif request.param == "cold":
+        asked = itertools.count()
+        monkeypatch.setattr(send, "_is_cached", lambda *_: next(asked) % 3 == 2)
     return str(request.param)
 
 
@@ -217,3 +223,40 @@ def test_a_reader_that_stops_is_cut(new_site: NewSite, way: str, files: Files) -
         site.until(lambda: site.records)
     assert site.records[0].error == "the client does not read"
     assert files.closed == 1
+
+
+def test_what_the_disk_has_to_be_waited_for_is_read_by_a_thread(
+    new_site: NewSite, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And only that: what the page cache has takes no thread."""
+    if not (send.SENDFILE_AVAILABLE and hasattr(os, "RWF_NOWAIT")):
+        pytest.skip("no sendfile or no RWF_NOWAIT here")
+    read: list[tuple[int, threading.Thread]] = []
+    preadv, sendfile = os.preadv, os.sendfile
+    cold = True
+
+    def probe(fd: int, views: list[bytearray], offset: int, flags: int = 0) -> int:
+        if cold:
+            raise BlockingIOError(errno.EAGAIN, "the disk has it")
+        return preadv(fd, views, offset, flags)
+
+    def noted(target: int, source: int, offset: int, count: int) -> int:
+        if os.path.samestat(os.fstat(target), os.stat(os.devnull)):
+            read.append((offset, threading.current_thread()))
+        return sendfile(target, source, offset, count)
+
+    site = new_site(files)
+    monkeypatch.setattr(os, "preadv", probe)
+    monkeypatch.setattr(os, "sendfile", noted)
+    with site.connect() as client:
+        assert client.ask(get("/whole")).body == files.content
+        assert sum(offset == 0 for offset, _ in read) == 1
+        assert max(offset for offset, _ in read) > SIZE - 1024 * 1024
+        loop_thread = site.call(threading.current_thread)
+        assert loop_thread not in [thread for _, thread in read]
+        read.clear()
+        cold = False
+        with files.path.open("rb") as file:
+            file.read()
+        assert client.ask(get("/whole")).body == files.content
+        assert not read
