@@ -45,7 +45,7 @@ class Limits:
     join_bytes_max: int = 64 * 1024
     #: sent out of one file before the other connections get their turn
     sendfile_turn_bytes_max: int = 4 * 1024 * 1024
-    #: looked for in the page cache, or read into it, before sendfile sends it
+    #: how often sendfile looks whether the page cache has the file, and what is read if it has not
     file_ahead_bytes: int = 1024 * 1024
     #: read from a file at once where sendfile can't be used
     file_piece_bytes: int = 256 * 1024

@@ -59,7 +59,7 @@ class Output(Protocol):
         """Wait until the write buffer is empty."""
 
     async def writable(self) -> None:
-        """Give way to others, then wait until the duplicate takes bytes."""
+        """Wait until the duplicate takes bytes."""
 
 
 async def send_file(out: Output, head: bytes, body: FileBody) -> None:
@@ -139,21 +139,19 @@ async def _send_head(out: Output, head: bytes, more: bool) -> None:
 async def _sendfile(out: Output, region: Region) -> None:
     source, offset, left = region
     limits = out.limits
-    turn_left = limits.sendfile_turn_bytes_max
     ready = 0
     while left:
         if not ready:
+            ready = _cached(source, offset, min(left, limits.sendfile_turn_bytes_max), limits)
+        if not ready:
             ready = min(left, limits.file_ahead_bytes)
-            if not _is_cached(source, offset, ready):
-                await out.loop.run_in_executor(None, _read_ahead, source, offset, ready)
-                turn_left = limits.sendfile_turn_bytes_max
+            await out.loop.run_in_executor(None, _read_ahead, source, offset, ready)
         try:
             # asked for anew: it is closed, and its number given away, once the client is gone
             target = out.duplicate().fileno()
             sent = os.sendfile(target, source, offset, ready)
         except BlockingIOError:
             await out.writable()
-            turn_left = limits.sendfile_turn_bytes_max
             continue
         if not sent:
             raise ResponseBroken("the file is shorter than its region")
@@ -161,22 +159,25 @@ async def _sendfile(out: Output, region: Region) -> None:
         left -= sent
         ready -= sent
         out.sent_bytes += sent
-        turn_left -= sent
-        if left and turn_left <= 0:
-            await out.writable()
-            turn_left = limits.sendfile_turn_bytes_max
+        if left and not ready:
+            await asyncio.sleep(0)  # the others' turn
 
 
-def _is_cached(source: int, offset: int, count: int) -> bool:
-    """Whether the page cache has the first and the last byte, as far as the system can tell."""
+def _cached(source: int, offset: int, count: int, limits: Limits) -> int:
+    """How many of `count` bytes the page cache has, as far as the system can tell: a look at the
+    first, and at one in `file_ahead_bytes`."""
     if not _RWF_NOWAIT:
-        return True
+        return count
+    have = 0
     try:
         os.preadv(source, [_probe], offset, _RWF_NOWAIT)
-        os.preadv(source, [_probe], offset + count - 1, _RWF_NOWAIT)
+        while have < count:
+            piece = min(limits.file_ahead_bytes, count - have)
+            os.preadv(source, [_probe], offset + have + piece - 1, _RWF_NOWAIT)
+            have += piece
     except OSError as error:
-        return error.errno != errno.EAGAIN
-    return True
+        return have if error.errno == errno.EAGAIN else count
+    return have
 
 
 def _read_ahead(source: int, offset: int, count: int) -> None:
