@@ -45,7 +45,7 @@ VIEWS_PER_WRITE_MAX = 1024
 GROUPS_PER_TURN_MAX = 64
 #: buckets with an open segment in a process, beside those that are being written
 APPENDERS_MAX = 32
-#: a segment that nothing was appended to for so long is sealed
+#: a segment that nothing was appended to for so long, and at most twice, is sealed
 IDLE_SECONDS = 60.0
 #: blocks are reserved ahead: as many as the segment has, within these
 ALLOCATE_BYTES_MIN = 1024 * 1024
@@ -137,7 +137,8 @@ class SegmentWriter:
         self._lock = threading.Lock()
         #: the one used last is at the end
         self._appenders: dict[str, _Appender] = {}
-        self._tidy_at = 0.0
+        #: the loop whose timer seals what rests
+        self._timed: asyncio.AbstractEventLoop | None = None
 
     async def append(
         self, bucket_dir: str, sha256: bytes, buffers: Sequence[tuple[Buffer, int]]
@@ -147,6 +148,9 @@ class SegmentWriter:
         Raises DiskFull, OSError; RuntimeError when the store is closed.
         """
         record = _Pending(sha256, buffers)
+        if self._timed is not record.loop:
+            self._timed = record.loop
+            self._timed.call_later(IDLE_SECONDS, self._on_time, self._timed)
         retired = None
         with self._lock:
             appender = self._appenders.pop(bucket_dir, None)
@@ -206,8 +210,6 @@ class SegmentWriter:
             if isinstance(error, DiskFull):
                 self._seal_others(appender)
             self._settle(done, error)
-        if self._tidy_at < time.monotonic():
-            self._tidy()
 
     def _next(self, appender: _Appender) -> list[_Pending]:
         """The next group; without one the appender rests."""
@@ -406,11 +408,22 @@ class SegmentWriter:
         except OSError:
             pass
 
-    def _tidy(self) -> None:
-        """Seal segments that nothing was appended to for a while, and those of removed buckets."""
-        now = time.monotonic()
-        self._tidy_at = now + IDLE_SECONDS
-        self.seal(lambda appender: now - appender.used > IDLE_SECONDS)
+    def _on_time(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have what nothing was appended to for a while sealed; what it has reserved is given back."""
+        if self._timed is not loop:
+            return
+        try:
+            if self._appenders:
+                self._executor.submit(self._seal_resting)
+                loop.call_later(IDLE_SECONDS, self._on_time, loop)
+                return
+        except RuntimeError:  # the store was closed
+            pass
+        self._timed = None
+
+    def _seal_resting(self) -> None:
+        before = time.monotonic() - IDLE_SECONDS
+        self.seal(lambda appender: appender.used < before)
 
     def _seal_others(self, appender: _Appender) -> None:
         """What they have reserved is room."""

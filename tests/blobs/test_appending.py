@@ -243,11 +243,17 @@ def test_few_segments_are_open_for_writing(
 
 
 def test_an_idle_segment_is_sealed(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(appending, "IDLE_SECONDS", -1.0)
-    run(put(watched.store, b"x"))
-    (path,) = watched.files()
-    run(put(watched.store, b"x", "other-2"))
-    run(until(lambda: not is_locked(path)))
+    monkeypatch.setattr(appending, "IDLE_SECONDS", 0.05)
+
+    async def putting_then_nothing() -> None:
+        await put(watched.store, b"x")
+        (path,) = watched.files()
+        await until(lambda: not is_locked(path))
+        await put(watched.store, b"y")
+        await until(lambda: not any(is_locked(path) for path in watched.files()))
+
+    run(putting_then_nothing())
+    assert len(watched.files()) == 2
 
 
 def test_few_segments_are_open_for_reading(
