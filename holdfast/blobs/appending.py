@@ -148,7 +148,7 @@ class SegmentWriter:
         Raises DiskFull, OSError; RuntimeError when the store is closed.
         """
         record = _Pending(sha256, buffers)
-        if self._timed is not record.loop:
+        if self._timed is None or self._timed.is_closed():
             self._timed = record.loop
             self._timed.call_later(IDLE_SECONDS, self._on_time, self._timed)
         retired = None

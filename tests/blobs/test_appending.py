@@ -256,6 +256,15 @@ def test_an_idle_segment_is_sealed(watched: Watched, monkeypatch: pytest.MonkeyP
     assert len(watched.files()) == 2
 
 
+def test_loops_that_take_turns_have_one_timer(watched: Watched) -> None:
+    with closing(asyncio.new_event_loop()) as one, closing(asyncio.new_event_loop()) as other:
+        for _ in range(3):
+            one.run_until_complete(put(watched.store, b"x"))
+            other.run_until_complete(put(watched.store, b"y"))
+        timers = [*getattr(one, "_scheduled"), *getattr(other, "_scheduled")]  # noqa: B009
+        assert len(timers) == 1
+
+
 def test_few_segments_are_open_for_reading(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,7 +135,7 @@ def test_files_pipelined_with_others_stay_in_order(site: Site, files: Files) -> 
                 "/none": b"",
             }.get(path, path.encode())
             assert client.answer().body == expected
-    assert files.closed == files.opened == 6
+    site.until(lambda: files.closed == files.opened == 6)
 
 
 def test_a_file_behind_a_large_answer_waits_for_it(new_site: NewSite, files: Files) -> None:
@@ -168,7 +168,7 @@ def test_head_and_faulty_heads_close_the_file(
         answer = client.answer("HEAD")
         assert answer.headers["content-length"] == str(SIZE)
         assert client.ask(get("/injected")).status == 500
-    assert files.closed == files.opened == 2
+    site.until(lambda: files.closed == files.opened == 2)
 
 
 def test_a_slow_reader_holds_nobody_up(new_site: NewSite, way: str, files: Files) -> None:
@@ -180,7 +180,7 @@ def test_a_slow_reader_holds_nobody_up(new_site: NewSite, way: str, files: Files
             assert other.ask(get("/x")).body == b"/x"
         assert other.ask(get("/whole")).body == files.content
         assert slow.answer().body == files.content
-    assert files.closed == 2
+    site.until(lambda: files.closed == 2)
 
 
 def stuck(connection: object) -> bool:
