@@ -4,6 +4,8 @@ Rule: a record is removed by a hole over the whole of it. Whether a segment is s
 lock: its maker holds it for as long as it may append, so whoever gets it knows that nothing will be
 written any more. Only of a sealed segment is anything cut off, punched that is no record, or
 unlinked. In another, what is no whole record is being written: the walk ends there.
+Where DATA was moved to a file system without holes, a record loses its header instead, and the room
+comes back when the walk finds no record behind it, or none at all.
 """
 
 from __future__ import annotations
@@ -57,6 +59,17 @@ def can_segments(ops: FileOps, path: str) -> bool:
         ops.unlink(path)
 
 
+def _punched(ops: FileOps, fd: int, offset: int, count: int) -> bool:
+    """Make a hole; False where the file system has none."""
+    try:
+        ops.punch(fd, offset, count)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        return False
+    return True
+
+
 def _open(ops: FileOps, path: str) -> int:
     """Open a segment to look at headers: nothing is to be read ahead of them."""
     fd = ops.open(path, _FLAGS)
@@ -77,8 +90,9 @@ def remove_record(directories: Directories, ops: FileOps, address: BlobAddress) 
         record = decode_header(os.pread(fd, HEADER_BYTES, offset), address.n)
         if record is None or record.sha256 != address.sha256:
             return False
-        ops.punch(fd, offset, record_bytes(record.size))
-        if ops.seek_data(fd, 0) is None:
+        if not _punched(ops, fd, offset, record_bytes(record.size)):
+            ops.pwrite(fd, memoryview(bytes(HEADER_BYTES)), offset)
+        elif ops.seek_data(fd, 0) is None:
             remove_if_sealed(directories, ops, fd, path)
     finally:
         ops.close(fd)
@@ -163,12 +177,12 @@ class SegmentWalk:
                 yield None
         if keep:
             return position, position
-        self._ops.punch(fd, start, position - start)
+        _punched(self._ops, fd, start, position - start)
         return position, end
 
     def _trim(self, fd: int, end: int) -> None:
         """Give back what was reserved ahead of a writer that died, or the whole of it."""
-        if self._ops.seek_data(fd, 0) is None:
+        if end == 0:
             self._directories.remove(self._path)
         elif os.fstat(fd).st_size > end:
             self._ops.ftruncate(fd, end)

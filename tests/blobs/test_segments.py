@@ -88,6 +88,31 @@ def test_where_the_file_system_lacks_something_there_are_only_files(
     store.close()
 
 
+def test_records_go_where_data_was_moved_to_a_file_system_without_holes(watched: Watched) -> None:
+    first, second, third = (run(put(watched.store, pattern(SIZE, seed))) for seed in range(3))
+    (path,) = watched.files()
+    watched.store.release()
+    ops = FaultyFileOps(lambda number, kind: None)
+    setattr(ops, "punch", _refuse)  # noqa: B010
+    ops.seek_data = lambda fd, offset, /: (  # type: ignore[method-assign]
+        offset if offset < os.fstat(fd).st_size else None
+    )
+    ops.seek_hole = lambda fd, offset, /: os.fstat(fd).st_size  # type: ignore[method-assign]
+    with closing(FileBlobStore(watched.root, ops=ops)) as moved:
+        run(moved.remove(second))
+        with pytest.raises(BlobMissing):
+            run(moved.open(second))
+        assert run(swept(moved)) == [(first, SIZE), (third, SIZE)]
+        assert run(get(moved, third)) == pattern(SIZE, 2)
+        run(moved.remove(third))
+        assert run(swept(moved)) == [(first, SIZE)]
+        assert path.stat().st_size == record_bytes(SIZE)
+        assert run(get(moved, first)) == pattern(SIZE)
+        run(moved.remove(first))
+        assert run(swept(moved)) == []
+    assert not path.exists()
+
+
 def test_a_disk_that_is_full_at_the_start_may_have_room_later(tmp_path: Path) -> None:
     full = True
 
