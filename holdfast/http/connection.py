@@ -351,6 +351,7 @@ class Connection(FlowControl):
         self._error = ""
         self._status = 0
         self._waited_seconds = 0.0
+        self._unread_seconds = 0.0
         self.sent_bytes = 0
 
     def _new_body(self, length: int) -> Body:
@@ -570,8 +571,7 @@ class Connection(FlowControl):
         """Enforce the time-outs; both in seconds, `elapsed_seconds` since the last call."""
         state = self._state
         if self.writing_paused or self._writable_waiter is not None or state == CLOSING:
-            if self._unread_by_client(now):
-                self.abort("the client does not read")
+            self._check_reader(now, elapsed_seconds)
         elif state == BUSY:
             if self._body is not None and self._body.waiting:
                 self._check_body(self._body, now, elapsed_seconds)

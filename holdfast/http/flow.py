@@ -40,6 +40,8 @@ class FlowControl(asyncio.BufferedProtocol):
         "_reading_paused",
         "_state",
         "_transport",
+        "_unread_from",
+        "_unread_seconds",
         "_writable_waiter",
         "limits",
         "loop",
@@ -63,6 +65,9 @@ class FlowControl(asyncio.BufferedProtocol):
         self._error = ""
         self._mark = -1
         self._mark_at = 0.0
+        # of the request under way: how long the sweep found its answer waiting for the client
+        self._unread_seconds = 0.0
+        self._unread_from = 0
         self._duplicate: socket.socket | None = None
         self._drain_waiter: asyncio.Future[None] | None = None
         self._writable_waiter: asyncio.Future[None] | None = None
@@ -174,10 +179,20 @@ class FlowControl(asyncio.BufferedProtocol):
         self._mark = -1
         self._transport.close()
 
-    def _unread_by_client(self, now: float) -> bool:
-        """Whether the client has taken nothing of what waits for it, for too long."""
+    def _check_reader(self, now: float, elapsed_seconds: float) -> None:
+        """Cut off a client that takes nothing of what waits for it, or too little."""
+        limits = self.limits
         progress = self.sent_bytes - self._transport.get_write_buffer_size()
-        return self._stalls(now, progress, self.limits.write_seconds)
+        if not self._unread_seconds:
+            self._unread_from = min(progress, 0)  # below 0: of answers before this one
+        self._unread_seconds += elapsed_seconds
+        due_bytes = 0.0
+        if self._unread_seconds > limits.write_rate_grace_seconds:
+            due_bytes = self._unread_seconds * limits.write_bytes_per_second_min
+        if self._stalls(now, progress, limits.write_seconds):
+            self.abort("the client does not read")
+        elif progress - self._unread_from < due_bytes:
+            self.abort("the client reads too slowly")
 
     def _stalls(self, now: float, progress: int, seconds: float) -> bool:
         """Whether `progress` has not changed for so long."""

@@ -61,6 +61,9 @@ class Limits:
     body_rate_grace_seconds: float = 30.0
     #: a response of which the client takes nothing
     write_seconds: float = 60.0
+    #: a client that takes it in drops: least average rate over the time it was waited for
+    write_bytes_per_second_min: int = 256
+    write_rate_grace_seconds: float = 60.0
     sweep_seconds: float = 1.0
 
     def __post_init__(self) -> None:
@@ -68,3 +71,5 @@ class Limits:
             raise ValueError("read_ahead_bytes_max must be in 1..recv_buffer_bytes")
         if self.target_bytes_max > self.head_bytes_max:
             raise ValueError("target_bytes_max must not exceed head_bytes_max")
+        if self.file_ahead_bytes < 1:
+            raise ValueError("file_ahead_bytes must be at least 1")

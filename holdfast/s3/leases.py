@@ -4,11 +4,20 @@ collector removes nothing that went after it began.
 A body of content that is not inline has one from before it is opened until it is sent: a record of a
 segment may lose its bytes when it is removed, and the later parts of a multipart object are opened
 only when the earlier ones were sent. A file of its own needs none once it is open.
+No reader holds the collector up for good: it opens no part after READ_MS_MAX, a record that it has
+open then is sent within hours (the HTTP side's least rate), and leases end with LEASE_MS_MAX.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
+
+DAY_MS: Final = 24 * 60 * 60 * 1000
+#: a read that began so long ago opens no further part
+READ_MS_MAX: Final = 6 * DAY_MS
+#: the collector waits for no read that began so long ago
+LEASE_MS_MAX: Final = 7 * DAY_MS
 
 
 class ReadLeases:

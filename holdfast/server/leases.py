@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import mmap
 
+from holdfast.s3.leases import LEASE_MS_MAX
+
 
 class OldestReads:
     """Made before the fork. Times are ms since the epoch, 0: nothing is read."""
@@ -20,6 +22,7 @@ class OldestReads:
     def publish(self, worker: int, oldest_ms: int) -> None:
         self._oldest[worker] = oldest_ms
 
-    def oldest_ms(self) -> int:
-        """The start of the oldest read of any worker."""
-        return min((ms for ms in self._oldest[: self._workers] if ms), default=0)
+    def oldest_ms(self, now_ms: int) -> int:
+        """The start of the oldest read of any worker, as far back as leases go; 0 without any."""
+        oldest = min((ms for ms in self._oldest[: self._workers] if ms), default=0)
+        return max(oldest, now_ms - LEASE_MS_MAX) if oldest else 0

@@ -78,7 +78,7 @@ async def maintain(site: Site, stop: asyncio.Event) -> None:
         site.blobs,
         grace_seconds=site.settings.gc_grace_seconds,
         now=site.clock,
-        oldest_read_ms=site.leases.oldest_ms,
+        oldest_read_ms=lambda: site.leases.oldest_ms(int(site.clock() * 1000)),
     )
     rounds = collector.rounds()
     if days := site.settings.multipart_expiry_days:

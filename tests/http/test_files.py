@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -224,6 +225,19 @@ def test_a_reader_that_stops_is_cut(new_site: NewSite, way: str, files: Files) -
         client.send(get("/whole"))
         site.until(lambda: site.records)
     assert site.records[0].error == "the client does not read"
+    assert files.closed == 1
+
+
+def test_a_reader_that_takes_drops_is_cut(new_site: NewSite, way: str, files: Files) -> None:
+    """Each drop is progress, but together they are too little to keep a file open for."""
+    site = new_site(files, write_rate_grace_seconds=0.2, write_bytes_per_second_min=4 << 20, **FAST)
+    with site.connect(receive_buffer_bytes=64 * 1024) as client:
+        client.send(get("/whole"))
+        deadline = time.monotonic() + 20
+        while not site.records and time.monotonic() < deadline:
+            client.exactly(1)
+            time.sleep(0.001)
+    assert site.records[0].error == "the client reads too slowly"
     assert files.closed == 1
 
 

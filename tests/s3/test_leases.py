@@ -11,8 +11,9 @@ import pytest
 from holdfast.blobs.contract import BlobAddress, BlobMissing
 from holdfast.meta.records import Bucket, ObjectVersion
 from holdfast.s3.call import Services
-from holdfast.s3.leases import ReadLeases
+from holdfast.s3.leases import LEASE_MS_MAX, READ_MS_MAX, ReadLeases
 from holdfast.s3.ops.read import ROW_AGE_MS_MAX, content_body
+from holdfast.server.leases import OldestReads
 from holdfast.testing.blob_suite import BUCKET, put
 from holdfast.testing.memory_blobs import MemoryBlobStore
 
@@ -76,3 +77,52 @@ def test_a_record_holds_a_lease_until_it_is_closed(record: bool) -> None:
         assert told[-1] == 0
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("late_ms", [-1, 1])
+def test_a_read_that_takes_too_long_opens_no_further_part(late_ms: int) -> None:
+    """Else it would find what the collector took away meanwhile."""
+    told: list[int] = []
+    services, blobs = _site(told)
+    bucket = cast(Bucket, SimpleNamespace(directory=BUCKET))
+    parts: list[Any] = []
+
+    async def all_parts(parts_id: int) -> list[Any]:
+        return parts
+
+    async def work() -> int:
+        for data in (b"one", b"two"):
+            address = await put(blobs, data)
+            blob = SimpleNamespace(sha256=address.sha256, n=address.n)
+            parts.append(SimpleNamespace(blob=blob, size=3))
+        services.meta = cast(Any, SimpleNamespace(parts=all_parts))
+        version = SimpleNamespace(blob=None, size=6, key=b"key", parts_id=1)
+        body = await content_body(services, bucket, cast(ObjectVersion, version), 0, 6)
+        count = 0
+        try:
+            async for _ in cast(Any, body.regions):
+                count += 1
+                services.now = lambda: NOW_SECONDS + (READ_MS_MAX + late_ms) / 1000
+        finally:
+            body.close()
+            assert told == [BEGUN_MS, 0]
+        return count
+
+    if late_ms < 0:
+        assert asyncio.run(work()) == 2
+    else:
+        with pytest.raises(TimeoutError):
+            asyncio.run(work())
+
+
+def test_leases_count_for_a_while() -> None:
+    reads = OldestReads(3)
+    now_ms = LEASE_MS_MAX + 1000
+    assert reads.oldest_ms(now_ms) == 0
+    reads.publish(1, 2000)
+    reads.publish(2, 3000)
+    assert reads.oldest_ms(now_ms) == 2000
+    assert reads.oldest_ms(now_ms + 1500) == 2500
+    assert reads.oldest_ms(now_ms + 5000) == 6000
+    reads.publish(1, 0)
+    assert reads.oldest_ms(now_ms) == 3000

@@ -14,7 +14,7 @@ from holdfast.s3.call import Call, Services
 from holdfast.s3.conditions import ReadConditions, check_read, if_range_holds, parse_range
 from holdfast.s3.dates import http_date
 from holdfast.s3.errors import S3Error
-from holdfast.s3.leases import ReadLeases
+from holdfast.s3.leases import READ_MS_MAX, ReadLeases
 from holdfast.s3.names import part_number, version_seq
 from holdfast.s3.operation import OBJECT, Header, Input, Query, operation
 from holdfast.s3.render import checksum_headers, object_headers, version_header
@@ -208,7 +208,8 @@ async def content_body(
     services: Services, bucket: Bucket, version: ObjectVersion, first: int, count: int
 ) -> FileBody:
     """`count` > 0 bytes from `first` of content that is kept in files. Raises BlobMissing."""
-    lease = services.leases.begin(int(services.now() * 1000) - ROW_AGE_MS_MAX)
+    now_ms = int(services.now() * 1000)
+    lease = services.leases.begin(now_ms - ROW_AGE_MS_MAX)
     try:
         if version.blob is not None:
             opened = await services.blobs.open(blob_address(bucket, version.blob))
@@ -223,7 +224,7 @@ async def content_body(
             services.leases.end(lease)  # the open file is enough, however long it takes
             return FileBody(count, (region,), opened.close)
         parts = await services.meta.parts(version.parts_id)
-        reader = _PartsReader(services, bucket, parts, first, count, lease)
+        reader = _PartsReader(services, bucket, _slices(parts, first, count), lease, now_ms)
         await reader.open_first()
     except BaseException:
         services.leases.end(lease)
@@ -250,14 +251,19 @@ class _PartsReader:
     """The files of a multipart object one after the other, one open at a time, under a lease."""
 
     def __init__(
-        self, services: Services, bucket: Bucket, parts: list[Part], first: int, count: int,
+        self,
+        services: Services,
+        bucket: Bucket,
+        slices: list[tuple[Part, int, int]],
         lease: int,
-    ) -> None:  # fmt: skip
+        began_ms: int,
+    ) -> None:
         self._services = services
         self._bucket = bucket
+        self._slices = slices
         self._lease = lease
+        self._until_ms = began_ms + READ_MS_MAX
         self._open: OpenBlob | None = None
-        self._slices = _slices(parts, first, count)
 
     async def open_first(self) -> None:
         """So that content which went is noticed while the answer can still start anew."""
@@ -273,6 +279,8 @@ class _PartsReader:
         for index, (part, first, count) in enumerate(self._slices):
             if index:
                 self._close_open()
+                if self._services.now() * 1000 > self._until_ms:
+                    raise TimeoutError("the client took too long: its lease on the parts is over")
                 self._open = await self._open_part(part)
             assert self._open is not None
             yield Region(self._open.fd, self._open.offset + first, count)
