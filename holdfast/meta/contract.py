@@ -74,6 +74,9 @@ class MetaReader(Protocol):
     async def parts(self, parts_id: int, after_number: int = 0, limit: int = 10_000) -> list[Part]:
         """Parts in ascending order of number."""
 
+    async def part_sizes(self, parts_id: int) -> list[tuple[int, int]]:
+        """(number, size) of all parts in ascending order of number."""
+
     async def inline_data(self, seq: int) -> bytes | None:
         """Inline content by seq (of a part)."""
 

@@ -16,6 +16,7 @@ from holdfast.s3.errors import S3Error
 from holdfast.s3.leases import ReadLeases
 from holdfast.s3.operation import Operation
 from holdfast.s3.ownership import TODAYS_DEFAULTS, Defaults
+from holdfast.s3.part_lists import PartLayouts
 from holdfast.s3.xml import XML_TYPE
 
 
@@ -36,9 +37,11 @@ class Services:
     leases: ReadLeases = field(default_factory=ReadLeases)
     #: the buckets' configuration documents, kept parsed
     configurations: Configurations = field(init=False)
+    part_layouts: PartLayouts = field(init=False)
 
     def __post_init__(self) -> None:
         self.configurations = Configurations(self.meta)
+        self.part_layouts = PartLayouts(self.meta)
 
 
 class Call:

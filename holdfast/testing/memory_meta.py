@@ -376,15 +376,14 @@ class MemoryMetaStore:
 
     async def parts(self, parts_id: int, after_number: int = 0, limit: int = 10_000) -> list[Part]:
         rows = [row for row in self.state.parts(parts_id, 10_000) if row.number > after_number]
+        blobs = self.state.blobs
         return [
-            Part(
-                *row[:6],
-                self.state.blobs[row.blob_id].blob if row.blob_id else None,
-                row.checksum_algorithm,
-                row.checksum,
-            )
+            Part(*row[:6], blobs[row.blob_id].blob if row.blob_id else None, *row[7:])
             for row in rows[:limit]
         ]
+
+    async def part_sizes(self, parts_id: int) -> list[tuple[int, int]]:
+        return [(row.number, row.size) for row in self.state.parts(parts_id, 10_000)]
 
     async def inline_data(self, seq: int) -> bytes | None:
         return self.state.inline.get(seq)

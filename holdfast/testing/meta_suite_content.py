@@ -123,6 +123,8 @@ class ContentTests(MetaHarness):
         assert self.run(self.meta.parts(upload_id)) == [one.part, two.part]
         assert self.run(self.meta.parts(upload_id, 1)) == [two.part]
         assert self.run(self.meta.parts(upload_id, 0, 1)) == [one.part]
+        assert self.run(self.meta.part_sizes(upload_id)) == [(1, 6), (2, 4)]
+        assert self.run(self.meta.part_sizes(upload_id + 1)) == []
         result = self.complete(upload_id, one, two)
         assert isinstance(result, ObjectPut)
         found = self.run(self.meta.find(self.bucket.id, b"k"))

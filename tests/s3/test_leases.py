@@ -13,6 +13,7 @@ from holdfast.meta.records import Bucket, ObjectVersion
 from holdfast.s3.call import Services
 from holdfast.s3.leases import LEASE_MS_MAX, READ_MS_MAX, ReadLeases
 from holdfast.s3.ops.read import ROW_AGE_MS_MAX, content_body
+from holdfast.s3.part_lists import PartLayouts
 from holdfast.server.leases import OldestReads
 from holdfast.testing.blob_suite import BUCKET, put
 from holdfast.testing.memory_blobs import MemoryBlobStore
@@ -87,15 +88,19 @@ def test_a_read_that_takes_too_long_opens_no_further_part(late_ms: int) -> None:
     bucket = cast(Bucket, SimpleNamespace(directory=BUCKET))
     parts: list[Any] = []
 
-    async def all_parts(parts_id: int) -> list[Any]:
-        return parts
+    class Meta:
+        async def parts(self, parts_id: int, after: int, limit: int) -> list[Any]:
+            return parts
+
+        async def part_sizes(self, parts_id: int) -> list[tuple[int, int]]:
+            return [(1, 3), (2, 3)]
 
     async def work() -> int:
         for data in (b"one", b"two"):
             address = await put(blobs, data)
             blob = SimpleNamespace(sha256=address.sha256, n=address.n)
             parts.append(SimpleNamespace(blob=blob, size=3))
-        services.meta = cast(Any, SimpleNamespace(parts=all_parts))
+        services.part_layouts = PartLayouts(cast(Any, Meta()))
         version = SimpleNamespace(blob=None, size=6, key=b"key", parts_id=1)
         body = await content_body(services, bucket, cast(ObjectVersion, version), 0, 6)
         count = 0

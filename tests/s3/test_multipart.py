@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import threading
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
+from holdfast.s3.ops import multipart
 
 from .raw import STREAMING_UNSIGNED_TRAILER, Answer, Raw
 from .test_integrity import DIGESTS, checksum, text
@@ -209,6 +212,27 @@ def test_malformed_lists(raw: Raw, path: str, body: bytes) -> None:
     upload.part(1, b"x")
     answer = raw("POST", path, f"uploadId={upload.id}", body=body)
     assert (answer.status, answer.code) == (400, "MalformedXML")
+
+
+def test_a_long_list_is_read_beside_the_loop(
+    raw: Raw, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    inner = multipart._named_parts
+
+    def named_parts(body: bytes) -> list[Any]:
+        threads.append(threading.current_thread().name)
+        return inner(body)
+
+    monkeypatch.setattr(multipart, "_named_parts", named_parts)
+    upload = Upload(raw, path)
+    etag = upload.part(1, b"x").headers["etag"]
+    assert upload.complete((2, etag)).code == "InvalidPart"
+    monkeypatch.setattr(multipart, "PARSE_BYTES_MAX", 10)
+    assert upload.complete((2, etag), (1, etag)).code == "InvalidPartOrder"
+    assert upload.complete((1, etag)).status == 200
+    assert raw("GET", path).body == b"x"
+    assert threads[0] != threads[1]
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,11 @@ class SqliteReader:
         )
         return [unpack_part(row, _blob_of(row)) for row in rows]
 
+    async def part_sizes(self, parts_id: int) -> list[tuple[int, int]]:
+        return self._rows(
+            "SELECT number, size FROM parts WHERE parts_id = ? ORDER BY number", (parts_id,)
+        )
+
     async def upload(self, bucket_id: int, upload_id: int) -> Upload | None:
         rows = self._rows(
             f"SELECT {UPLOAD_COLUMNS} FROM uploads WHERE id = ? AND bucket_id = ?",

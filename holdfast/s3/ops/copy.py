@@ -47,6 +47,7 @@ from holdfast.s3.ops.write import (
     remove_quietly,
     write_conditions,
 )
+from holdfast.s3.part_lists import load_parts
 from holdfast.s3.render import version_header
 from holdfast.s3.slow import answer_in_time
 from holdfast.s3.xml import element
@@ -267,7 +268,7 @@ async def _content(
                 part.checksum_algorithm,
                 part.checksum,
             )
-            for part in await call.services.meta.parts(version.parts_id)
+            for part in await load_parts(call.services.meta, version.parts_id)
             if part.blob is not None
         ]
         if len(parts) != version.parts_count:

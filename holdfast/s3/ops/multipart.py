@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
 import os
@@ -58,12 +59,15 @@ from holdfast.s3.ops.write import (
     further_fields,
     write_conditions,
 )
+from holdfast.s3.part_lists import load_parts
 from holdfast.s3.payload import read_document
 from holdfast.s3.render import version_header
 from holdfast.s3.slow import answer_in_time
 from holdfast.s3.xml import XML_BODY_BYTES_MAX, element
 
 PART_BYTES_MIN = 5 * 1024**2
+#: a list of parts up to this size (some 700 parts) is parsed at once, a longer one beside the loop
+PARSE_BYTES_MAX = 64 * 1024
 OBJECT_BYTES_MAX = 50 * 10**12
 COMPLETE_ATTEMPTS_MAX = 3
 _CHECKSUM_TAGS = {f"Checksum{name}": name for name in ALGORITHMS}
@@ -190,7 +194,10 @@ async def complete_multipart_upload(call: Call, inp: CompleteMultipartUploadInpu
     expected = {a.name: request_headers.pop(a.header, "") for a in ALGORITHMS.values()}
     body = await read_document(call.request, call.auth, XML_BODY_BYTES_MAX)
     bucket = await call.bucket()
-    named = _named_parts(body)
+    if len(body) <= PARSE_BYTES_MAX:
+        named = _named_parts(body)
+    else:
+        named = await asyncio.to_thread(_named_parts, body)
     conditions = write_conditions(inp.if_match, inp.if_none_match)
     return await answer_in_time(
         call.request, _complete(call, inp, bucket, named, expected, conditions)
@@ -223,7 +230,7 @@ async def _complete(
         if upload.checksum_algorithm and named[-1].number != len(named):
             # S3, CompletedPart: with a checksum of each part, numbers are 1, 2, 3 …
             raise S3Error("InvalidPartOrder")
-        chosen = _choose(named, await meta.parts(upload.id))
+        chosen = _choose(named, await load_parts(meta, upload.id))
         command = _complete_command(bucket, upload, chosen, inp.size, expected)
         if conditions is not None:
             command = msgspec.structs.replace(command, conditions=conditions)
@@ -245,7 +252,7 @@ async def _completed_before(
     found = await call.services.meta.find(bucket.id, call.key)
     if decoded is None or found is None or found.version.parts_id != decoded[0]:
         return None
-    parts = await call.services.meta.parts(found.version.parts_id)
+    parts = await load_parts(call.services.meta, found.version.parts_id)
     same = [(part.number, part.etag) for part in parts] == [(p.number, p.etag) for p in named]
     return found.version if same else None
 

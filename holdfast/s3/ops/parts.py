@@ -8,6 +8,7 @@ any other stretch is read and written anew in bounded memory.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Annotated
 
@@ -264,13 +265,13 @@ async def _unit(call: Call, version: ObjectVersion, first: int, count: int) -> _
             version.checksum,
         )
     if version.parts_id:
-        offset = 0
-        for part in await call.services.meta.parts(version.parts_id):
-            if offset == first and part.size == count and part.blob is not None:
-                return _Unit(part.blob, part.etag, part.checksum_algorithm, part.checksum)
-            offset += part.size
-            if offset > first:
-                break
+        layouts = call.services.part_layouts
+        layout = await layouts.of(version.parts_id)
+        index = bisect_right(layout.ends, first)
+        if index < len(layout.ends) and (layout.start(index), layout.size(index)) == (first, count):
+            for part in await layouts.parts(version.parts_id, layout, index, index + 1):
+                if part.blob is not None:
+                    return _Unit(part.blob, part.etag, part.checksum_algorithm, part.checksum)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator
 from typing import Annotated, NamedTuple
 from urllib.parse import quote
@@ -51,8 +52,7 @@ async def get_object(call: Call, inp: ReadInput) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html"""
     bucket = await call.bucket()
     for _ in range(READ_ATTEMPTS_MAX):
-        version, data = await find_version(call, bucket, call.key, inp.version_id, with_data=True)
-        part = await _part(call, inp, version) if inp.part else None
+        version, data, part = await _find(call, inp, bucket, with_data=True)
         status, headers, first, count = _head(call, inp, bucket, version, part)
         try:
             if data is not None:
@@ -72,11 +72,23 @@ async def get_object(call: Call, inp: ReadInput) -> Response:
 async def head_object(call: Call, inp: ReadInput) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html"""
     bucket = await call.bucket()
-    version, _ = await find_version(call, bucket, call.key, inp.version_id)
-    part = await _part(call, inp, version) if inp.part else None
+    version, _, part = await _find(call, inp, bucket)
     status, headers, _, count = _head(call, inp, bucket, version, part)
     headers.append(("Content-Length", str(count)))
     return Response(status, headers)
+
+
+async def _find(
+    call: Call, inp: ReadInput, bucket: Bucket, with_data: bool = False
+) -> tuple[ObjectVersion, bytes | None, _PartRead | None]:
+    """What is read: the version, its inline content, the part that is named."""
+    for _ in range(READ_ATTEMPTS_MAX):
+        version, data = await find_version(call, bucket, call.key, inp.version_id, with_data)
+        try:
+            return version, data, await _part(call, inp, version) if inp.part else None
+        except BlobMissing:
+            continue  # the version went meanwhile: the row tells
+    raise RuntimeError(f"parts of {call.bucket_name}/{call.key!r} are missing")
 
 
 async def find_version(
@@ -120,7 +132,7 @@ class _PartRead(NamedTuple):
 
 
 async def _part(call: Call, inp: ReadInput, version: ObjectVersion) -> _PartRead:
-    """Raises InvalidRequest, InvalidPartNumber (416)."""
+    """Raises InvalidRequest, InvalidPartNumber (416); BlobMissing when the part went meanwhile."""
     if inp.range:
         raise S3Error(
             "InvalidRequest", "Cannot specify both Range header and partNumber query parameter"
@@ -129,11 +141,12 @@ async def _part(call: Call, inp: ReadInput, version: ObjectVersion) -> _PartRead
         if inp.part == 1:
             return _PartRead(None, 0, version.size)
     else:
-        first = 0
-        for part in await call.services.meta.parts(version.parts_id):
-            if part.number == inp.part:
-                return _PartRead(part, first, part.size)
-            first += part.size
+        layouts = call.services.part_layouts
+        layout = await layouts.of(version.parts_id)
+        index = layout.index_of(inp.part)
+        if index is not None:
+            (part,) = await layouts.parts(version.parts_id, layout, index, index + 1)
+            return _PartRead(part, layout.start(index), part.size)
     raise S3Error(
         "InvalidPartNumber",
         PartNumberRequested=str(inp.part),
@@ -223,8 +236,8 @@ async def content_body(
                 return FileBody(count, (region,), _Closing(services.leases, lease, opened).close)
             services.leases.end(lease)  # the open file is enough, however long it takes
             return FileBody(count, (region,), opened.close)
-        parts = await services.meta.parts(version.parts_id)
-        reader = _PartsReader(services, bucket, _slices(parts, first, count), lease, now_ms)
+        slices = await _slices(services, version.parts_id, first, count)
+        reader = _PartsReader(services, bucket, slices, lease, now_ms)
         await reader.open_first()
     except BaseException:
         services.leases.end(lease)
@@ -267,8 +280,6 @@ class _PartsReader:
 
     async def open_first(self) -> None:
         """So that content which went is noticed while the answer can still start anew."""
-        if not self._slices:
-            raise BlobMissing("the parts are gone")
         self._open = await self._open_part(self._slices[0][0])
 
     async def _open_part(self, part: Part) -> OpenBlob:
@@ -295,17 +306,16 @@ class _PartsReader:
         self._services.leases.end(self._lease)
 
 
-def _slices(parts: list[Part], first: int, count: int) -> list[tuple[Part, int, int]]:
-    """(part, first byte in it, bytes of it) for a range of the whole."""
+async def _slices(
+    services: Services, parts_id: int, first: int, count: int
+) -> list[tuple[Part, int, int]]:
+    """(part, first byte in it, bytes of it) for a range of the whole. Raises BlobMissing."""
+    layout = await services.part_layouts.of(parts_id)
+    stop = first + count
+    begin, end = bisect_right(layout.ends, first), bisect_left(layout.ends, stop) + 1
     chosen: list[tuple[Part, int, int]] = []
-    offset = 0
-    end = first + count
-    for part in parts:
-        start = max(first, offset)
-        stop = min(end, offset + part.size)
-        if start < stop:
-            chosen.append((part, start - offset, stop - start))
-        offset += part.size
-        if offset >= end:
-            break
+    for part in await services.part_layouts.parts(parts_id, layout, begin, end):
+        start = layout.start(begin + len(chosen))
+        low, high = max(first, start), min(stop, start + part.size)
+        chosen.append((part, low - start, high - low))
     return chosen
