@@ -3,8 +3,9 @@
 Some connections send parts side by side, each as fast as the server takes it, out of one file without
 a disk; the parts differ in their first 16 bytes. Then Complete is timed, on a connection that is open
 already. It is timed some more times on uploads of the same parts, which UploadPartCopy makes of the
-first object. With --copies the parts are that many copies of one object of 5 MiB, so that ten
-thousand of them cost no disk where the server shares content.
+first object, and so are ranges of that one that lie across two parts. With --copies the parts are
+that many copies of one object of 5 MiB, so that ten thousand of them cost no disk where the server
+shares content.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ WHOLE = "whole"
 STAMP_BYTES = 16
 PART_BYTES_MIN = 5 * 1024 * 1024
 PARTS_MAX = 10_000
+RANGES = 100
+RANGE_BYTES = 64 * 1024
 MIB = 1024 * 1024
 
 
@@ -46,6 +49,7 @@ class Outcome:
     size: int = 0
     parts_seconds: float = 0.0
     complete_seconds: list[float] = field(default_factory=list)
+    range_seconds: list[float] = field(default_factory=list)
     #: read and written by the server's processes during the first Complete
     complete_io_bytes: int = 0
     pss_before: int = 0
@@ -160,6 +164,22 @@ class Uploads:
             if self._pid is not None and not self.outcome.complete_io_bytes:
                 self.outcome.complete_io_bytes = memory.io_bytes(self._pid) - before
 
+    def ranges(self, key: str, part_bytes: int) -> None:
+        """Read stretches across the ends of parts far from each other, one after the other."""
+        size, count = self.outcome.size, self.outcome.parts
+        with closing(_Caller(self._endpoint)) as caller:
+            for number in range(RANGES):
+                end_of_part = (1 + number * 97 % max(1, count - 1)) * part_bytes
+                first = min(end_of_part, size) - RANGE_BYTES // 2
+                last = min(first + RANGE_BYTES, size) - 1
+                started = time.perf_counter()
+                _, body = caller.call(
+                    "GET", f"/{BUCKET}/{key}", more={"range": f"bytes={first}-{last}"}
+                )
+                self.outcome.range_seconds.append(time.perf_counter() - started)
+                if len(body) != last - first + 1:
+                    raise EndpointError(f"a range of {last - first + 1} bytes has {len(body)}")
+
     def copied(
         self,
         caller: _Caller,
@@ -252,8 +272,11 @@ def run(
             endpoint.expect("PUT", f"/{BUCKET}/{WHOLE}", body=os.urandom(PART_BYTES_MIN))
             for number in range(completes):
                 one.copies(f"copies-{number}", copies)
+                if not number:
+                    one.ranges("copies-0", PART_BYTES_MIN)
         else:
             one.sent(size, part_bytes)
+            one.ranges(WHOLE, part_bytes)
             for number in range(1, completes):
                 one.again(f"again-{number}", size, part_bytes)
     finally:
@@ -273,6 +296,11 @@ def _print(outcome: Outcome, connections: int, copies: bool, pid: int | None) ->
         f"Complete: {1000 * outcome.complete_seconds[0]:.1f} ms after the upload; "
         f"p50 {statistics.median(times):.1f} ms of {len(times)} "
         f"({times[0]:.1f} to {times[-1]:.1f})"
+    )
+    ranges = sorted(1000 * seconds for seconds in outcome.range_seconds)
+    click.echo(
+        f"{RANGE_BYTES // 1024} KiB across two parts: {1000 * outcome.range_seconds[0]:.1f} ms the first; "
+        f"p50 {statistics.median(ranges):.2f} ms of {len(ranges)} (to {ranges[-1]:.1f})"
     )
     if pid is not None:
         click.echo(

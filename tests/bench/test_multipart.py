@@ -34,6 +34,7 @@ def test_an_upload_is_measured(copies: int) -> None:
         client.close()
     assert (outcome.parts, outcome.size) == ((12, 60 * MIB) if copies else (4, 17 * MIB))
     assert len(outcome.complete_seconds) == 3
+    assert len(outcome.range_seconds) == 100
     assert 0 < outcome.complete_io_bytes < MIB, "Complete moves no content"
     assert outcome.pss_before > 0
 
