@@ -15,7 +15,7 @@ from typing import Final
 
 from holdfast.blobs.contract import BlobMissing
 from holdfast.meta.contract import MetaStore
-from holdfast.meta.records import Part
+from holdfast.meta.records import ObjectVersion, Part
 
 #: of all layouts that a worker keeps: 10 bytes each
 PARTS_KEPT_MAX: Final = 200_000
@@ -56,17 +56,22 @@ class PartLayouts:
         self._kept: OrderedDict[int, PartLayout] = OrderedDict()
         self._count = 0
 
-    async def of(self, parts_id: int) -> PartLayout:
-        """Of a version's list. Raises BlobMissing when it is gone."""
+    async def of(self, version: ObjectVersion) -> PartLayout:
+        """Of a version that has a list. Raises BlobMissing when it is gone, or on its way."""
+        parts_id = version.parts_id
         layout = self._kept.get(parts_id)
         if layout is not None:
             self._kept.move_to_end(parts_id)
             return layout
         layout = PartLayout(await self._meta.part_sizes(parts_id))
-        if not layout.numbers:
+        if (len(layout.ends), layout.start(len(layout.ends))) != (
+            version.parts_count,
+            version.size,
+        ):
             raise BlobMissing("the parts are gone")
-        self._kept[parts_id] = layout
-        self._count += len(layout.numbers)
+        if parts_id not in self._kept:
+            self._kept[parts_id] = layout
+            self._count += len(layout.numbers)
         while self._count > PARTS_KEPT_MAX:
             _, dropped = self._kept.popitem(last=False)
             self._count -= len(dropped.numbers)
@@ -74,9 +79,10 @@ class PartLayouts:
 
     async def parts(self, parts_id: int, layout: PartLayout, first: int, end: int) -> list[Part]:
         """The parts from index `first` up to, not including, `end`. Raises BlobMissing."""
-        after = layout.numbers[first] - 1
-        parts = await load_parts(self._meta, parts_id, after, end - first)
-        if len(parts) != end - first:
+        numbers = layout.numbers[first:end]
+        parts = await load_parts(self._meta, parts_id, numbers[0] - 1, len(numbers))
+        # a list whose version went loses its rows bit by bit
+        if [part.number for part in parts] != list(numbers):
             raise BlobMissing("the parts are gone")
         return parts
 

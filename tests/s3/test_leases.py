@@ -99,9 +99,9 @@ def test_a_read_that_takes_too_long_opens_no_further_part(late_ms: int) -> None:
         for data in (b"one", b"two"):
             address = await put(blobs, data)
             blob = SimpleNamespace(sha256=address.sha256, n=address.n)
-            parts.append(SimpleNamespace(blob=blob, size=3))
+            parts.append(SimpleNamespace(blob=blob, size=3, number=len(parts) + 1))
         services.part_layouts = PartLayouts(cast(Any, Meta()))
-        version = SimpleNamespace(blob=None, size=6, key=b"key", parts_id=1)
+        version = SimpleNamespace(blob=None, size=6, key=b"key", parts_id=1, parts_count=2)
         body = await content_body(services, bucket, cast(ObjectVersion, version), 0, 6)
         count = 0
         try:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from holdfast.blobs.contract import BlobMissing
-from holdfast.meta.records import Part
+from holdfast.meta.records import ObjectVersion, Part
 from holdfast.s3 import part_lists
 from holdfast.s3.part_lists import PartLayout, PartLayouts, load_parts
 
@@ -36,6 +36,13 @@ def _layouts(lists: dict[int, list[tuple[int, int]]]) -> tuple[PartLayouts, Meta
     return PartLayouts(cast(Any, meta)), meta
 
 
+def _version(meta: Meta, parts_id: int) -> ObjectVersion:
+    sizes = [size for _, size in meta.lists[parts_id]]
+    return ObjectVersion(
+        1, b"k", 1, sum(sizes), "", 0, "", parts_id=parts_id, parts_count=len(sizes)
+    )
+
+
 def test_where_the_parts_lie() -> None:
     layout = PartLayout([(1, 5), (4, 7), (10_000, 0)])
     assert list(layout.ends) == [5, 12, 12]
@@ -49,7 +56,7 @@ def test_only_what_is_needed_is_read() -> None:
 
     async def work() -> None:
         for _ in range(2):
-            layout = await layouts.of(7)
+            layout = await layouts.of(_version(meta, 7))
             parts = await layouts.parts(7, layout, 500, 503)
             assert [part.number for part in parts] == [1002, 1004, 1006]
         assert (meta.sizes_read, meta.rows_read) == (1, [3, 3])
@@ -57,15 +64,31 @@ def test_only_what_is_needed_is_read() -> None:
     asyncio.run(work())
 
 
-def test_what_went_is_missing() -> None:
-    layouts, meta = _layouts({7: [(1, 10), (2, 10)]})
+@pytest.mark.parametrize("left", [[], [(2, 10), (3, 10)], [(1, 10), (2, 10)]])
+def test_a_list_on_its_way_is_missing(left: list[tuple[int, int]]) -> None:
+    """The rows of what was deleted go bit by bit; what is left must not be read in their place."""
+    layouts, meta = _layouts({7: [(1, 10), (2, 10), (3, 10)]})
+    version = _version(meta, 7)
 
     async def work() -> None:
+        layout = await layouts.of(version)
+        meta.lists[7] = left
         with pytest.raises(BlobMissing):
-            await layouts.of(8)
-        layout = await layouts.of(7)
-        del meta.lists[7][1]
-        assert len(await layouts.parts(7, layout, 0, 1)) == 1
+            await layouts.parts(7, layout, 0, 3)
+        anew = PartLayouts(cast(Any, meta))
+        with pytest.raises(BlobMissing):
+            await anew.of(version)
+
+    asyncio.run(work())
+
+
+def test_another_part_is_not_taken_for_it() -> None:
+    layouts, meta = _layouts({7: [(1, 10), (2, 10), (3, 10)]})
+
+    async def work() -> None:
+        layout = await layouts.of(_version(meta, 7))
+        del meta.lists[7][0]
+        assert len(await layouts.parts(7, layout, 1, 3)) == 2
         with pytest.raises(BlobMissing):
             await layouts.parts(7, layout, 0, 2)
 
@@ -78,12 +101,12 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def work() -> None:
         for parts_id in (0, 1, 2, 0, 3):  # the list of 1 goes: it was used longest ago
-            await layouts.of(parts_id)
+            await layouts.of(_version(meta, parts_id))
         assert meta.sizes_read == 4
         for parts_id in (0, 2, 3):
-            await layouts.of(parts_id)
+            await layouts.of(_version(meta, parts_id))
         assert meta.sizes_read == 4
-        await layouts.of(1)
+        await layouts.of(_version(meta, 1))
         assert meta.sizes_read == 5
 
     asyncio.run(work())

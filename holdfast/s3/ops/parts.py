@@ -266,7 +266,7 @@ async def _unit(call: Call, version: ObjectVersion, first: int, count: int) -> _
         )
     if version.parts_id:
         layouts = call.services.part_layouts
-        layout = await layouts.of(version.parts_id)
+        layout = await layouts.of(version)
         index = bisect_right(layout.ends, first)
         if index < len(layout.ends) and (layout.start(index), layout.size(index)) == (first, count):
             for part in await layouts.parts(version.parts_id, layout, index, index + 1):

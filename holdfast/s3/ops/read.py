@@ -142,7 +142,7 @@ async def _part(call: Call, inp: ReadInput, version: ObjectVersion) -> _PartRead
             return _PartRead(None, 0, version.size)
     else:
         layouts = call.services.part_layouts
-        layout = await layouts.of(version.parts_id)
+        layout = await layouts.of(version)
         index = layout.index_of(inp.part)
         if index is not None:
             (part,) = await layouts.parts(version.parts_id, layout, index, index + 1)
@@ -236,7 +236,7 @@ async def content_body(
                 return FileBody(count, (region,), _Closing(services.leases, lease, opened).close)
             services.leases.end(lease)  # the open file is enough, however long it takes
             return FileBody(count, (region,), opened.close)
-        slices = await _slices(services, version.parts_id, first, count)
+        slices = await _slices(services, version, first, count)
         reader = _PartsReader(services, bucket, slices, lease, now_ms)
         await reader.open_first()
     except BaseException:
@@ -307,14 +307,15 @@ class _PartsReader:
 
 
 async def _slices(
-    services: Services, parts_id: int, first: int, count: int
+    services: Services, version: ObjectVersion, first: int, count: int
 ) -> list[tuple[Part, int, int]]:
     """(part, first byte in it, bytes of it) for a range of the whole. Raises BlobMissing."""
-    layout = await services.part_layouts.of(parts_id)
+    layouts = services.part_layouts
+    layout = await layouts.of(version)
     stop = first + count
     begin, end = bisect_right(layout.ends, first), bisect_left(layout.ends, stop) + 1
     chosen: list[tuple[Part, int, int]] = []
-    for part in await services.part_layouts.parts(parts_id, layout, begin, end):
+    for part in await layouts.parts(version.parts_id, layout, begin, end):
         start = layout.start(begin + len(chosen))
         low, high = max(first, start), min(stop, start + part.size)
         chosen.append((part, low - start, high - low))
