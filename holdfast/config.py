@@ -228,7 +228,12 @@ class Settings:
         "seconds", 30.0, "Time an upload may stand still before it is cut off.", minimum=0.1
     )
     write_seconds: float = _row(
-        "seconds", 60.0, "Time a download may stand still before it is cut off.", minimum=0.1
+        "seconds",
+        60.0,
+        "Time a download may stand still before it is cut off; after waiting so long for the client in"
+        " all, it must also have taken 256 bytes a second.",
+        minimum=0.1,
+        maximum=36_000,  # leases of reads count on it: LEASE_MS_MAX
     )
     inline_bytes_max: int = _row(
         "bytes", 32768, "Content up to this size is kept in the database.", maximum=1 << 20

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from itertools import accumulate
 from typing import Final
@@ -39,6 +39,10 @@ class PartLayout:
     def size(self, index: int) -> int:
         return self.ends[index] - self.start(index)
 
+    def index_at(self, offset: int) -> int:
+        """Which part has the byte at `offset`, which lies in the whole."""
+        return bisect_right(self.ends, offset)
+
     def index_of(self, number: int) -> int | None:
         """Which part has that number."""
         index = bisect_left(self.numbers, number)
@@ -64,10 +68,8 @@ class PartLayouts:
             self._kept.move_to_end(parts_id)
             return layout
         layout = PartLayout(await self._meta.part_sizes(parts_id))
-        if (len(layout.ends), layout.start(len(layout.ends))) != (
-            version.parts_count,
-            version.size,
-        ):
+        count = len(layout.ends)
+        if (count, layout.start(count)) != (version.parts_count, version.size):
             raise BlobMissing("the parts are gone")
         if parts_id not in self._kept:
             self._kept[parts_id] = layout

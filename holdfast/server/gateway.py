@@ -118,6 +118,7 @@ class Gateway:
                 head_seconds=settings.head_seconds,
                 body_seconds=settings.body_seconds,
                 write_seconds=settings.write_seconds,
+                write_rate_grace_seconds=settings.write_seconds,
             ),
             log=self._access_log.add if self._access_log else None,
             loop=loop,

@@ -47,6 +47,7 @@ def test_where_the_parts_lie() -> None:
     layout = PartLayout([(1, 5), (4, 7), (10_000, 0)])
     assert list(layout.ends) == [5, 12, 12]
     assert [(layout.start(i), layout.size(i)) for i in range(3)] == [(0, 5), (5, 7), (12, 0)]
+    assert [layout.index_at(n) for n in (0, 4, 5, 11)] == [0, 0, 1, 1]
     assert [layout.index_of(n) for n in (1, 4, 10_000)] == [0, 1, 2]
     assert [layout.index_of(n) for n in (0, 2, 5, 10_001)] == [None] * 4
 

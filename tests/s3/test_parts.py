@@ -118,6 +118,19 @@ def test_sources_that_are_none(raw: Raw, bucket: str) -> None:
     assert copy_part(raw, upload, 1, there).code == "NoSuchUpload"
 
 
+def test_a_copy_of_nothing(raw: Raw, bucket: str) -> None:
+    """The whole of an object whose only part is empty."""
+    upload = Upload(raw, f"/{bucket}/empty")
+    assert upload.complete((1, upload.part(1, b"").headers["etag"])).status == 200
+    again = Upload(raw, f"/{bucket}/again")
+    answer = copy_part(raw, again, 1, source(bucket, "empty"))
+    assert answer.status == 200, answer.body
+    assert again.complete((1, answer.text("ETag"))).status == 200
+    assert raw("GET", f"/{bucket}/again").body == b""
+    read = raw("GET", f"/{bucket}/again", "partNumber=1")
+    assert (read.status, read.body) == (200, b"")
+
+
 def test_reads_by_part_number(raw: Raw, bucket: str) -> None:
     path = f"/{bucket}/k"
     upload = Upload(raw, path)

@@ -8,7 +8,6 @@ any other stretch is read and written anew in bounded memory.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Callable
 from typing import Annotated
 
@@ -264,11 +263,11 @@ async def _unit(call: Call, version: ObjectVersion, first: int, count: int) -> _
             version.checksum_algorithm if known else "",
             version.checksum,
         )
-    if version.parts_id:
+    if version.parts_id and count:
         layouts = call.services.part_layouts
         layout = await layouts.of(version)
-        index = bisect_right(layout.ends, first)
-        if index < len(layout.ends) and (layout.start(index), layout.size(index)) == (first, count):
+        index = layout.index_at(first)
+        if (layout.start(index), layout.size(index)) == (first, count):
             for part in await layouts.parts(version.parts_id, layout, index, index + 1):
                 if part.blob is not None:
                     return _Unit(part.blob, part.etag, part.checksum_algorithm, part.checksum)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator
 from typing import Annotated, NamedTuple
 from urllib.parse import quote
@@ -52,9 +51,10 @@ async def get_object(call: Call, inp: ReadInput) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html"""
     bucket = await call.bucket()
     for _ in range(READ_ATTEMPTS_MAX):
-        version, data, part = await _find(call, inp, bucket, with_data=True)
-        status, headers, first, count = _head(call, inp, bucket, version, part)
+        version, data = await find_version(call, bucket, call.key, inp.version_id, with_data=True)
         try:
+            part = await _part(call, inp, version) if inp.part else None
+            status, headers, first, count = _head(call, inp, bucket, version, part)
             if data is not None:
                 whole = count == len(data)
                 return Response(status, headers, data if whole else data[first : first + count])
@@ -72,22 +72,15 @@ async def get_object(call: Call, inp: ReadInput) -> Response:
 async def head_object(call: Call, inp: ReadInput) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html"""
     bucket = await call.bucket()
-    version, _, part = await _find(call, inp, bucket)
-    status, headers, _, count = _head(call, inp, bucket, version, part)
-    headers.append(("Content-Length", str(count)))
-    return Response(status, headers)
-
-
-async def _find(
-    call: Call, inp: ReadInput, bucket: Bucket, with_data: bool = False
-) -> tuple[ObjectVersion, bytes | None, _PartRead | None]:
-    """What is read: the version, its inline content, the part that is named."""
     for _ in range(READ_ATTEMPTS_MAX):
-        version, data = await find_version(call, bucket, call.key, inp.version_id, with_data)
+        version, _ = await find_version(call, bucket, call.key, inp.version_id)
         try:
-            return version, data, await _part(call, inp, version) if inp.part else None
+            part = await _part(call, inp, version) if inp.part else None
         except BlobMissing:
-            continue  # the version went meanwhile: the row tells
+            continue  # as above
+        status, headers, _, count = _head(call, inp, bucket, version, part)
+        headers.append(("Content-Length", str(count)))
+        return Response(status, headers)
     raise RuntimeError(f"parts of {call.bucket_name}/{call.key!r} are missing")
 
 
@@ -313,7 +306,7 @@ async def _slices(
     layouts = services.part_layouts
     layout = await layouts.of(version)
     stop = first + count
-    begin, end = bisect_right(layout.ends, first), bisect_left(layout.ends, stop) + 1
+    begin, end = layout.index_at(first), layout.index_at(stop - 1) + 1
     chosen: list[tuple[Part, int, int]] = []
     for part in await layouts.parts(version.parts_id, layout, begin, end):
         start = layout.start(begin + len(chosen))
