@@ -27,7 +27,7 @@ from holdfast.server.listeners import Address, close_listeners, open_listeners, 
 from holdfast.server.logs import check_access_log
 from holdfast.server.metadata import Metadata
 from holdfast.server.notify import notify_ready
-from holdfast.server.supervisor import Role, Supervisor
+from holdfast.server.supervisor import SAME_SIGNAL_SECONDS, Role, Supervisor
 from holdfast.server.tls import Certificate
 
 #: beyond the grace time, for closing what is left
@@ -122,12 +122,16 @@ def _supervise(site: Site, workers: int, ready: Callable[[], None]) -> int:
 async def _run_alone(site: Site, ready: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    hurried_from = 0.0
 
     def on_signal() -> None:
-        if stop.is_set():
+        nonlocal hurried_from
+        if not stop.is_set():
+            hurried_from = loop.time() + SAME_SIGNAL_SECONDS
+            stop.set()
+        elif loop.time() >= hurried_from:
             _log.warning("second signal: not waiting any longer")
             os._exit(1)
-        stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         try:

@@ -26,6 +26,8 @@ STABLE_SECONDS = 10.0
 #: deaths in a row after which the log says so with more weight, and others of its kind do its work
 CRASH_LOOP_DEATHS = 3
 FORCED_STOP_SECONDS = 5.0
+#: timeout(1) and other wrappers send a signal to the process and again to its group
+SAME_SIGNAL_SECONDS = 0.5
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 _log = logging.getLogger("holdfast.supervisor")
@@ -134,6 +136,7 @@ class Supervisor:
         """Stage by stage, while later stages are still kept running. A second signal, or a stage
         that takes too long, kills what is left of it; the last stage always gets a short time."""
         status = 0
+        hurried_from = time.monotonic() + SAME_SIGNAL_SECONDS
         stages = sorted({child.role.stage for child in self._children})
         for stage in stages:
             children = [child for child in self._children if child.role.stage == stage]
@@ -155,7 +158,8 @@ class Supervisor:
                     break
                 due = self._start_due(later)
                 self._poll(left if due is None else min(left, due))
-                if {signal.SIGTERM, signal.SIGINT}.intersection(self._take_signals()):
+                again = {signal.SIGTERM, signal.SIGINT}.intersection(self._take_signals())
+                if again and time.monotonic() >= hurried_from:
                     _log.warning("second signal: not waiting any longer")
                     status = 1
                     deadline = time.monotonic()
