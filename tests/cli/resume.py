@@ -17,17 +17,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from holdfast.client import NoSuchUpload, ObjectStore
+from holdfast.server.logs import FLUSH_SECONDS
 from tests.serving import ACCESS_KEY, ROOT, SECRET_KEY, ServeProcess
 
 MIB = 1024 * 1024
 #: of large transfers by the command line: the client's default
 PART_BYTES = 16 * MIB
-#: until the access log has what was answered
-LOG_SECONDS = 0.5
+#: until the access log has what was answered: its lines are written FLUSH_SECONDS later
+LOG_SECONDS = 2 * FLUSH_SECONDS
 WAIT_SECONDS_MAX = 300.0
 RESTART_SECONDS = 1.0
 
@@ -120,8 +122,9 @@ class Scene:
         assert process.returncode == 0, f"{arguments}: {err.decode()}"
         return out
 
-    def done(self, method: str, words: str) -> int:
-        """Requests that were answered well so far, of a method and with `words` in their target."""
+    def done(self, method: str, words: str, since: float = 0.0) -> int:
+        """Requests that were answered well so far, of a method and with `words` in their target,
+        and that began not before `since` (seconds since the epoch)."""
         count = 0
         for line in self._log.read_bytes().splitlines() if self._log.exists() else ():
             try:
@@ -129,7 +132,9 @@ class Scene:
             except ValueError:
                 continue  # cut by the kill
             good = entry["method"] == method and entry["status"] in (200, 206)
-            count += good and words in entry["target"]
+            ended = datetime.fromisoformat(entry["time"]).timestamp()
+            fresh = ended - entry["ms"] / 1000 >= since
+            count += good and fresh and words in entry["target"]
         return count
 
 
@@ -146,12 +151,12 @@ def killed_transfer(
     process.communicate()
     assert process.returncode < 0, "it ended before it could be killed: use a larger size"
     time.sleep(LOG_SECONDS)
-    first, logged = arrived(), scene.done(*request)
-    began = time.perf_counter()
+    first = arrived()
+    began = time.time()
     scene.run("cp", source, target)
-    seconds = time.perf_counter() - began
+    seconds = time.time() - began
     time.sleep(LOG_SECONDS)
-    return Transfer(size, first, scene.done(*request) - logged, seconds)
+    return Transfer(size, first, scene.done(*request, since=began), seconds)
 
 
 def upload_and_download(scene: Scene, size: int) -> tuple[Transfer, Transfer]:
