@@ -12,6 +12,8 @@ NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 XML_BODY_BYTES_MAX = 2 * 1024 * 1024
 XML_TYPE = ("Content-Type", "application/xml")
+#: parsed at once: within it, no other thread of the process runs
+PARSE_STEP_CHARS = 16 * 1024
 
 # what XML 1.0 can't carry as it is: markup, and control characters as references, as S3 writes them
 _SPECIAL = re.compile('[&<>"\x00-\x1f\x7f\ufffe\uffff]')
@@ -58,7 +60,10 @@ def parse(body: bytes, root: str) -> ElementTree.Element:
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise S3Error("MalformedXML")
     try:
-        tree = ElementTree.fromstring(text)
+        parser = ElementTree.XMLParser()
+        for start in range(0, len(text), PARSE_STEP_CHARS):
+            parser.feed(text[start : start + PARSE_STEP_CHARS])
+        tree: ElementTree.Element = parser.close()
     except (ElementTree.ParseError, ValueError):
         raise S3Error("MalformedXML") from None
     for node in tree.iter():

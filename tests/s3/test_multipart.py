@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -214,25 +215,32 @@ def test_malformed_lists(raw: Raw, path: str, body: bytes) -> None:
     assert (answer.status, answer.code) == (400, "MalformedXML")
 
 
-def test_a_long_list_is_read_beside_the_loop(
+def test_a_long_list_is_read_and_decided_beside_the_loop(
     raw: Raw, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads: list[str] = []
-    inner = multipart._named_parts
+    threads: dict[str, list[str]] = {"_named_parts": [], "_complete_command": []}
 
-    def named_parts(body: bytes) -> list[Any]:
-        threads.append(threading.current_thread().name)
-        return inner(body)
+    def watch(name: str, inner: Callable[..., Any]) -> None:
+        def watched(*arguments: Any) -> Any:
+            threads[name].append(threading.current_thread().name)
+            return inner(*arguments)
 
-    monkeypatch.setattr(multipart, "_named_parts", named_parts)
+        monkeypatch.setattr(multipart, name, watched)
+
+    for name in threads:
+        watch(name, getattr(multipart, name))
     upload = Upload(raw, path)
     etag = upload.part(1, b"x").headers["etag"]
     assert upload.complete((2, etag)).code == "InvalidPart"
     monkeypatch.setattr(multipart, "PARSE_BYTES_MAX", 10)
+    monkeypatch.setattr(multipart, "DECIDE_PARTS_MAX", 0)
     assert upload.complete((2, etag), (1, etag)).code == "InvalidPartOrder"
+    assert upload.complete((2, etag)).code == "InvalidPart"
     assert upload.complete((1, etag)).status == 200
     assert raw("GET", path).body == b"x"
-    assert threads[0] != threads[1]
+    for first, *others in threads.values():
+        assert others
+        assert first not in others
 
 
 @pytest.mark.parametrize(

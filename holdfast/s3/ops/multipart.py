@@ -68,6 +68,8 @@ from holdfast.s3.xml import XML_BODY_BYTES_MAX, element
 PART_BYTES_MIN = 5 * 1024**2
 #: a list of parts up to this size (some 700 parts) is parsed at once, a longer one beside the loop
 PARSE_BYTES_MAX = 64 * 1024
+#: what Complete of so many parts comes to is found at once, of more beside the loop
+DECIDE_PARTS_MAX = 500
 OBJECT_BYTES_MAX = 50 * 10**12
 COMPLETE_ATTEMPTS_MAX = 3
 _CHECKSUM_TAGS = {f"Checksum{name}": name for name in ALGORITHMS}
@@ -230,8 +232,12 @@ async def _complete(
         if upload.checksum_algorithm and named[-1].number != len(named):
             # S3, CompletedPart: with a checksum of each part, numbers are 1, 2, 3 …
             raise S3Error("InvalidPartOrder")
-        chosen = _choose(named, await load_parts(meta, upload.id))
-        command = _complete_command(bucket, upload, chosen, inp.size, expected)
+        stored = await load_parts(meta, upload.id)
+        decided = bucket, upload, named, stored, inp.size, expected
+        if len(named) <= DECIDE_PARTS_MAX:
+            command = _complete_command(*decided)
+        else:
+            command = await asyncio.to_thread(_complete_command, *decided)
         if conditions is not None:
             command = msgspec.structs.replace(command, conditions=conditions)
         result = await meta.submit(command)
@@ -311,8 +317,14 @@ def _choose(named: list[_Named], stored: list[Part]) -> list[Part]:
 
 
 def _complete_command(
-    bucket: Bucket, upload: Upload, parts: list[Part], size: int, expected: dict[str, str]
+    bucket: Bucket,
+    upload: Upload,
+    named: list[_Named],
+    stored: list[Part],
+    size: int,
+    expected: dict[str, str],
 ) -> CompleteUpload:
+    parts = _choose(named, stored)
     total = sum(part.size for part in parts)
     if total > OBJECT_BYTES_MAX:
         raise S3Error("EntityTooLarge")
