@@ -17,11 +17,14 @@ from holdfast.s3.errors import S3Error
 from holdfast.s3.faults import refusal
 from holdfast.s3.numbers import whole_number
 from holdfast.s3.payload import read_document
-from holdfast.s3.xml import XML_BODY_BYTES_MAX
+from holdfast.s3.xml import LONG_XML_BODY_BYTES_MAX, understood
 
 
 async def store_document(
-    call: Call, kind: str, validated: Callable[[bytes], bytes], bytes_max: int = XML_BODY_BYTES_MAX
+    call: Call,
+    kind: str,
+    validated: Callable[[bytes], bytes],
+    bytes_max: int = LONG_XML_BODY_BYTES_MAX,
 ) -> Response:
     """Put the request's document as the bucket's `kind`; `validated` makes the stored form of it, or
     raises. Raises NoSuchBucket, MissingRequestBodyError."""
@@ -29,7 +32,7 @@ async def store_document(
     body = await read_document(call.request, call.auth, bytes_max)
     if not body:
         raise S3Error("MissingRequestBodyError")
-    await put_document(call, bucket, kind, validated(body))
+    await put_document(call, bucket, kind, await understood(validated, body))
     return call.empty()
 
 

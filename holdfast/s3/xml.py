@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import quote
 from xml.etree import ElementTree
 
@@ -10,10 +13,17 @@ from holdfast.s3.errors import S3Error
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
-XML_BODY_BYTES_MAX = 2 * 1024 * 1024
+#: of a request's document; up to this size one is understood at once, a longer one beside the loop
+XML_BODY_BYTES_MAX = 64 * 1024
+#: of those that list many things
+LONG_XML_BODY_BYTES_MAX = 2 * 1024 * 1024
 XML_TYPE = ("Content-Type", "application/xml")
+#: tags of a document, twice what a part list of 10,000 has with two checksums each
+TAGS_MAX = 200_000
 #: parsed at once: within it, no other thread of the process runs
-PARSE_STEP_CHARS = 16 * 1024
+PARSE_STEP_CHARS = 32 * 1024
+
+T = TypeVar("T")
 
 # what XML 1.0 can't carry as it is: markup, and control characters as references, as S3 writes them
 _SPECIAL = re.compile('[&<>"\x00-\x1f\x7f\ufffe\uffff]')
@@ -48,10 +58,27 @@ def document(root: str, *inner: str) -> bytes:
     return "".join((f'{DECLARATION}<{root} xmlns="{NAMESPACE}">', *inner, f"</{root}>")).encode()
 
 
+def _tree(text: str) -> ElementTree.Element:
+    """Raises ParseError, ValueError."""
+    parser = ElementTree.XMLParser()
+    tags = 0
+    for start in range(0, len(text), PARSE_STEP_CHARS):
+        step = text[start : start + PARSE_STEP_CHARS]
+        found = step.count("<")
+        tags += found
+        # a tag's many attributes are understood at its end, all at once
+        if tags > TAGS_MAX or (not found and len(step) == PARSE_STEP_CHARS):
+            raise ValueError("a document that S3 has no use for")
+        parser.feed(step)
+    tree: ElementTree.Element = parser.close()
+    return tree
+
+
 def parse(body: bytes, root: str) -> ElementTree.Element:
     """The root element, namespaces stripped from every tag. Raises MalformedXML.
 
     DTDs are refused before the parser sees them: no entity can be declared, so none can explode.
+    So are more than TAGS_MAX tags, and a tag or text that fills a whole step and more.
     """
     try:
         text = body.decode("utf-8-sig")
@@ -60,10 +87,7 @@ def parse(body: bytes, root: str) -> ElementTree.Element:
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise S3Error("MalformedXML")
     try:
-        parser = ElementTree.XMLParser()
-        for start in range(0, len(text), PARSE_STEP_CHARS):
-            parser.feed(text[start : start + PARSE_STEP_CHARS])
-        tree: ElementTree.Element = parser.close()
+        tree = _tree(text)
     except (ElementTree.ParseError, ValueError):
         raise S3Error("MalformedXML") from None
     for node in tree.iter():
@@ -72,6 +96,13 @@ def parse(body: bytes, root: str) -> ElementTree.Element:
     if tree.tag != root:
         raise S3Error("MalformedXML")
     return tree
+
+
+async def understood(work: Callable[[bytes], T], body: bytes) -> T:
+    """What `work` makes of a request's document. Raises what it raises."""
+    if len(body) <= XML_BODY_BYTES_MAX:
+        return work(body)
+    return await asyncio.to_thread(work, body)
 
 
 def text_of(node: ElementTree.Element, name: str) -> str | None:

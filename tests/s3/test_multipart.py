@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from holdfast.s3 import xml
 from holdfast.s3.ops import multipart
 
 from .raw import STREAMING_UNSIGNED_TRAILER, Answer, Raw
@@ -232,7 +233,7 @@ def test_a_long_list_is_read_and_decided_beside_the_loop(
     upload = Upload(raw, path)
     etag = upload.part(1, b"x").headers["etag"]
     assert upload.complete((2, etag)).code == "InvalidPart"
-    monkeypatch.setattr(multipart, "PARSE_BYTES_MAX", 10)
+    monkeypatch.setattr(xml, "XML_BODY_BYTES_MAX", 10)
     monkeypatch.setattr(multipart, "DECIDE_PARTS_MAX", 0)
     assert upload.complete((2, etag), (1, etag)).code == "InvalidPartOrder"
     assert upload.complete((2, etag)).code == "InvalidPart"

@@ -31,7 +31,7 @@ from holdfast.s3.object_lock import bypass
 from holdfast.s3.operation import BUCKET, OBJECT, Header, Input, Query, operation
 from holdfast.s3.payload import read_document
 from holdfast.s3.render import version_header
-from holdfast.s3.xml import XML_BODY_BYTES_MAX, element, text_of
+from holdfast.s3.xml import LONG_XML_BODY_BYTES_MAX, element, text_of, understood
 
 DELETE_KEYS_MAX = 1000
 
@@ -117,15 +117,11 @@ async def delete_objects(call: Call, inp: DeleteObjectsInput) -> Response:
     """
     if await nothing_allows(call, await call.bucket()):
         raise S3Error("AccessDenied")
-    body = await read_document(call.request, call.auth, XML_BODY_BYTES_MAX)
+    body = await read_document(call.request, call.auth, LONG_XML_BODY_BYTES_MAX)
     if not body:
         raise S3Error("MissingRequestBodyError")
     bucket = await call.bucket()
-    tree = xml.parse(body, "Delete")
-    quiet = (text_of(tree, "Quiet") or "").strip().lower() == "true"
-    entries = tree.findall("Object")
-    if not entries or len(entries) > DELETE_KEYS_MAX:
-        raise S3Error("MalformedXML")
+    entries, quiet = await understood(_asked, body)
     owner = await writer(call, bucket)
     answers: list[str] = []
     named: list[tuple[str, str]] = []
@@ -147,6 +143,15 @@ async def delete_objects(call: Call, inp: DeleteObjectsInput) -> Response:
             result = ObjectDeleted()
         answers.append(_answer(key, version_id, result, quiet))
     return call.xml(xml.document("DeleteResult", "".join(answers)))
+
+
+def _asked(body: bytes) -> tuple[list[ElementTree.Element], bool]:
+    """The entries, and whether only errors are to be answered. Raises MalformedXML."""
+    tree = xml.parse(body, "Delete")
+    entries = tree.findall("Object")
+    if not entries or len(entries) > DELETE_KEYS_MAX:
+        raise S3Error("MalformedXML")
+    return entries, (text_of(tree, "Quiet") or "").strip().lower() == "true"
 
 
 async def _check_allowed(

@@ -63,11 +63,9 @@ from holdfast.s3.part_lists import load_parts
 from holdfast.s3.payload import read_document
 from holdfast.s3.render import version_header
 from holdfast.s3.slow import answer_in_time
-from holdfast.s3.xml import XML_BODY_BYTES_MAX, element
+from holdfast.s3.xml import LONG_XML_BODY_BYTES_MAX, element, understood
 
 PART_BYTES_MIN = 5 * 1024**2
-#: a list of parts up to this size (some 700 parts) is parsed at once, a longer one beside the loop
-PARSE_BYTES_MAX = 64 * 1024
 #: what Complete of so many parts comes to is found at once, of more beside the loop
 DECIDE_PARTS_MAX = 500
 OBJECT_BYTES_MAX = 50 * 10**12
@@ -194,12 +192,9 @@ async def complete_multipart_upload(call: Call, inp: CompleteMultipartUploadInpu
     # the checksum headers are of the object here, not of this body
     request_headers = call.request.headers
     expected = {a.name: request_headers.pop(a.header, "") for a in ALGORITHMS.values()}
-    body = await read_document(call.request, call.auth, XML_BODY_BYTES_MAX)
+    body = await read_document(call.request, call.auth, LONG_XML_BODY_BYTES_MAX)
     bucket = await call.bucket()
-    if len(body) <= PARSE_BYTES_MAX:
-        named = _named_parts(body)
-    else:
-        named = await asyncio.to_thread(_named_parts, body)
+    named = await understood(_named_parts, body)
     conditions = write_conditions(inp.if_match, inp.if_none_match)
     return await answer_in_time(
         call.request, _complete(call, inp, bucket, named, expected, conditions)
