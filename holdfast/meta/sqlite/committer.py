@@ -6,7 +6,8 @@ a whole commit), remember the results (sessions.py), commit, move the shared cou
 condition that fails is an answer like any other.
 - A command that can't be applied must not take others with it: the transaction is rolled back and
   its commands are done again one by one.
-- No room: the reserve is given up, what needs room is refused (`DiskFull`), the rest done again.
+- No room, for a commit or for copying the WAL: the reserve is given up, what needs room is refused
+  (`DiskFull`), the rest done again.
 - Any other fault of the disk ends the committer without an answer, because what is on the disk
   is unknown. The next one finds out: clients ask again, and results that reached it are there.
 """
@@ -294,7 +295,9 @@ class Committer:
             for waiting in batch:
                 self._process_alone(waiting)
         self._answer(batch)
-        self._wal.keep_bounded(full=not self._reserve.held)
+        had_room = self._wal.keep_bounded(full=not self._reserve.held)
+        if not had_room and self._reserve.held:
+            self._give_up_reserve()
 
     def _process_alone(self, waiting: Waiting) -> None:
         try:
@@ -309,13 +312,16 @@ class Committer:
 
     def _make_room(self, batch: list[Waiting]) -> None:
         """Give up the reserve and do again what needs no room."""
-        self._reserve.release()
-        self._wal.reset()
+        self._give_up_reserve()
         try:
             self._commit(batch, full=True)
         except _NoRoom:
             for waiting in batch:
                 waiting.answer = encode_answer(waiting.number, Refused("DiskFull"))
+
+    def _give_up_reserve(self) -> None:
+        self._reserve.release()
+        self._wal.reset()
 
     def _commit(self, batch: list[Waiting], *, full: bool, late_rounds: int = 0) -> None:
         """All of `batch`, and what is added to it in the late rounds, in one transaction; on any

@@ -59,7 +59,8 @@ class WalBound:
 
     `bytes_max` is the bound. `reserve_bytes` is what a full disk leaves: a WAL that no checkpoint
     has copied yet needs that room, so half of it bounds how far copying may be behind (0: no
-    bound), and a quarter is the bound of the WAL while the disk is full.
+    bound), and a quarter is the bound of the WAL while the disk is full. The WAL's file is kept, so
+    commits may find room in it when the database can't grow: copying that fails tells of it.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class WalBound:
         self._pages = 0
         self._next_try = 0
         self._next_early_try = self._early_pages
+        self._had_room = True
         connection.set_wal_hook(self._committed)
 
     def _committed(self, connection: apsw.Connection, name: str, pages: int) -> int:
@@ -105,9 +107,11 @@ class WalBound:
         self._counters.set_wal_pages(pages)
         return apsw.SQLITE_OK
 
-    def keep_bounded(self, *, full: bool) -> None:
+    def keep_bounded(self, *, full: bool) -> bool:
         """Between two commits: start the WAL anew at its bound, or early where that is cheap; copy
-        it when the checkpointer is too far behind; extend the file."""
+        it when the checkpointer is too far behind; extend the file. Returns whether the database had
+        room for what was copied."""
+        self._had_room = True
         pages = self._pages
         if pages >= self._extend_at and not full:
             self._extend()
@@ -115,12 +119,13 @@ class WalBound:
             self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
             self._next_early_try = pages + NEARLY_PAGES
         if pages < self._next_try:
-            return
+            return self._had_room
         if pages >= (self._pages_eager if full else self._pages_max):
             self._reset(apsw.SQLITE_CHECKPOINT_TRUNCATE if full else apsw.SQLITE_CHECKPOINT_RESTART)
         elif pages - self._counters.copied_pages >= self._behind_pages_max:
             self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
             self._next_try = pages + self._retry_pages
+        return self._had_room
 
     def _extend(self) -> None:
         """By as much as is in use, within the bounds of a step, when half a step is left."""
@@ -175,6 +180,7 @@ class WalBound:
         except apsw.Error as error:
             if not is_no_room(error):
                 raise
+            self._had_room = False
             return False
         self._counters.set_copied_pages(copied)
         return True
