@@ -248,9 +248,12 @@ class Settings:
         "switch", True, "Whether new buckets begin with all public access blocked."
     )
     reserve_bytes: int = _row(
-        "bytes", 64 << 20, "Disk space kept in reserve, so that a full disk can still delete.",
+        "bytes",
+        64 << 20,
+        "Disk space kept in reserve, so that a full disk can still delete. Below 32 MiB a large batch of"
+        " writes can outgrow it.",
         maximum=1 << 40,
-    )  # fmt: skip
+    )
     gc_grace_seconds: float = _row(
         "seconds", 3600.0, "Age at which content that nothing refers to is removed.", minimum=2
     )
